@@ -1,0 +1,78 @@
+package fabric
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+)
+
+// A Network makes the network of one host. Implementations: Fabric (Linux),
+// sim.Network. Methods are idempotent and may be called at once.
+type Network interface {
+	// Apply makes the network match c: routers, ports, filters, names. It
+	// does all it can and returns all that failed, joined. Cost follows what
+	// changed since the last Apply. A port's filters are in place before its
+	// tap can pass a packet.
+	Apply(ctx context.Context, c Config) error
+
+	// OpenPort makes a fresh tap for p wait in the host's own namespace, so
+	// that a machine can open it. It is called before the machine starts.
+	OpenPort(ctx context.Context, p Port) error
+
+	// Plug moves the tap of port id, which a machine now has open, into its
+	// router and lets traffic through. Apply does the same for ports it finds open.
+	Plug(ctx context.Context, id string) error
+
+	// Stats returns the traffic counters of the port as its guest sees them.
+	Stats(ctx context.Context, id string) (Stats, error)
+
+	// Close stops answering DHCP, DNS and metadata, and leaves routers and
+	// traffic as they are: restarting eucad must not disturb a guest.
+	Close() error
+}
+
+// Stats are counters since the tap was made, from the guest's point of view.
+type Stats struct {
+	RxBytes, RxPackets, TxBytes, TxPackets uint64
+}
+
+// Options say how a Fabric meets the host's network. The zero value works.
+type Options struct {
+	Dir string // where leases of the fabric's own state are kept
+
+	// PublicPrefix holds the public addresses. When PublicInterface is "" they
+	// are host-only: the host reaches them, nobody else does.
+	PublicPrefix    netip.Prefix
+	PublicInterface string // device whose network PublicPrefix belongs to; ARP for ports' public addresses is answered there
+
+	// Transit is cut into small links between the host and each router;
+	// default 100.127.0.0/16 (of RFC 6598's shared space).
+	Transit netip.Prefix
+
+	// Metadata serves 169.254.169.254:80 in each router. Requests carry the
+	// router's id (RouterID) in their context, and the guest's address in RemoteAddr.
+	Metadata http.Handler
+
+	// Resolver answers what the VPC's own names do not; nil asks the host's resolvers.
+	Resolver func(ctx context.Context, query []byte) ([]byte, error)
+
+	// MTU of guests' interfaces; default 1500 minus what tunnels need.
+	MTU int
+}
+
+type routerKey struct{}
+
+// WithRouterID returns ctx carrying the router a metadata request came through.
+func WithRouterID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, routerKey{}, id)
+}
+
+// RouterID returns the router a metadata request came through, or "".
+func RouterID(ctx context.Context) string {
+	id, _ := ctx.Value(routerKey{}).(string)
+	return id
+}
+
+// ListenIn is how servers of ours open sockets inside a router.
+type ListenIn func(router, network, address string) (net.Listener, error)
