@@ -1,0 +1,84 @@
+package store
+
+import (
+	"context"
+	"net/netip"
+
+	"eucad/store/cloud"
+)
+
+var addresses = newTable("address",
+	func(a *cloud.Address) string { return a.ID }, func(a *cloud.Address) string { return a.AccountID },
+	"ip, association_id, interface_id, instance_id",
+	func(a *cloud.Address) []any {
+		return []any{a.IP.String(), a.AssociationID, a.InterfaceID, a.InstanceID}
+	})
+
+// Address returns the address with this allocation id of account.
+func (rx Rx) Address(ctx context.Context, account, id string) (cloud.Address, error) {
+	return addresses.get(ctx, rx, account, id)
+}
+
+// Addresses returns the public addresses ids (allocation ids) of account, or
+// all of them when no id is given; those an instance got by itself are among them.
+func (rx Rx) Addresses(ctx context.Context, account string, ids ...string) ([]cloud.Address, error) {
+	return addresses.list(ctx, rx, account, ids)
+}
+
+var (
+	addressByIP          = addresses.where("ip = ? AND account_id = ?")
+	addressByAssociation = "SELECT body FROM address WHERE association_id = ? AND association_id <> '' AND account_id = ?"
+	addressesOfInterface = "SELECT body FROM address WHERE interface_id = ? AND interface_id <> '' ORDER BY id"
+)
+
+// AddressByIP returns the address ip of account, and whether it has it.
+func (rx Rx) AddressByIP(ctx context.Context, account string, ip netip.Addr) (cloud.Address, bool, error) {
+	return firstOf(addresses.query(ctx, rx, addressByIP, ip.String(), account))
+}
+
+// AddressByAssociation returns the address of account with this association id, and whether there is one.
+func (rx Rx) AddressByAssociation(ctx context.Context, account, association string) (cloud.Address, bool, error) {
+	return firstOf(addresses.query(ctx, rx, addressByAssociation, association, account))
+}
+
+// AddressesOfInterface returns the public addresses that lead to an interface.
+func (rx Rx) AddressesOfInterface(ctx context.Context, id string) ([]cloud.Address, error) {
+	return addresses.query(ctx, rx, addressesOfInterface, id)
+}
+
+func firstOf[T any](v []T, err error) (T, bool, error) {
+	if err != nil || len(v) == 0 {
+		var zero T
+		return zero, false, err
+	}
+	return v[0], true, nil
+}
+
+// PutAddress adds or replaces a. The instance it leads to counts as changed too.
+func (tx Tx) PutAddress(ctx context.Context, a cloud.Address) error {
+	return addresses.put(ctx, tx, &a)
+}
+
+// DeleteAddress gives a back to the pool and drops its tags.
+func (tx Tx) DeleteAddress(ctx context.Context, a cloud.Address) error {
+	if err := tx.deleteTags(ctx, a.AccountID, a.ID); err != nil {
+		return err
+	}
+	return addresses.remove(ctx, tx, a.AccountID, a.ID)
+}
+
+// FreePublicIP returns an address of pool that nobody has, or InsufficientAddressCapacity.
+func (tx Tx) FreePublicIP(ctx context.Context, pool netip.Prefix) (netip.Addr, error) {
+	if !pool.IsValid() {
+		return netip.Addr{}, cloud.Faultf("InsufficientAddressCapacity", "This cloud has no pool of public addresses.")
+	}
+	ip, err := pick(pool, 1, 1, func(ip netip.Addr) (bool, error) {
+		var n int
+		err := tx.c.queryRow(ctx, `SELECT COUNT(*) FROM address WHERE ip = ?`, ip.String()).Scan(&n)
+		return n > 0, err
+	})
+	if err == nil && !ip.IsValid() {
+		err = cloud.Faultf("InsufficientAddressCapacity", "The pool of public addresses %s has no free address left; 1 is missing. Release one, or ask the operator for a larger range.", pool)
+	}
+	return ip, err
+}

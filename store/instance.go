@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"eucad/store/cloud"
+)
+
+var instances = newTable("instance",
+	func(i *cloud.Instance) string { return i.ID }, func(i *cloud.Instance) string { return i.AccountID },
+	"reservation_id, state, since, node, cpus, memory_mib",
+	func(i *cloud.Instance) []any {
+		cpus, memory := 0, 0
+		if i.Holds() {
+			cpus, memory = i.CPUs, i.MemoryMiB
+		}
+		return []any{i.ReservationID, string(i.State), i.Since.UnixMilli(), i.Node, cpus, memory}
+	})
+
+// Instance returns the instance id of account.
+func (rx Rx) Instance(ctx context.Context, account, id string) (cloud.Instance, error) {
+	return instances.get(ctx, rx, account, id)
+}
+
+// FindInstance returns the instance id, whoever owns it, and whether there is one.
+func (rx Rx) FindInstance(ctx context.Context, id string) (cloud.Instance, bool, error) {
+	return instances.find(ctx, rx, id)
+}
+
+// Instances returns the instances ids of account, or all of them when no id
+// is given, ordered by id. Each named one must exist.
+func (rx Rx) Instances(ctx context.Context, account string, ids ...string) ([]cloud.Instance, error) {
+	return instances.list(ctx, rx, account, ids)
+}
+
+var instancesOfReservation = instances.where("reservation_id = ? AND account_id = ?")
+
+// InstancesOfReservation returns the instances that one RunInstances made.
+func (rx Rx) InstancesOfReservation(ctx context.Context, account, reservation string) ([]cloud.Instance, error) {
+	return instances.query(ctx, rx, instancesOfReservation, reservation, account)
+}
+
+var instancesMoving = instances.where("state IN ('pending', 'stopping', 'shutting-down')")
+
+// InstancesMoving returns all instances, of every account, that are not at rest.
+func (rx Rx) InstancesMoving(ctx context.Context) ([]cloud.Instance, error) {
+	return instances.query(ctx, rx, instancesMoving)
+}
+
+var instancesOnNode = instances.where("node = ? AND state <> 'terminated'")
+
+// InstancesOnNode returns the instances, of every account, placed on node and not terminated.
+func (rx Rx) InstancesOnNode(ctx context.Context, node string) ([]cloud.Instance, error) {
+	return instances.query(ctx, rx, instancesOnNode, node)
+}
+
+var instancesGone = "SELECT body FROM instance WHERE state = 'terminated' AND since < ? LIMIT 1000"
+
+// InstancesGone returns up to 1000 instances that were terminated before t.
+func (rx Rx) InstancesGone(ctx context.Context, t time.Time) ([]cloud.Instance, error) {
+	return instances.query(ctx, rx, instancesGone, t.UnixMilli())
+}
+
+// PutInstance adds or replaces i.
+func (tx Tx) PutInstance(ctx context.Context, i cloud.Instance) error {
+	return instances.put(ctx, tx, &i)
+}
+
+// DeleteInstance forgets i and its tags.
+func (tx Tx) DeleteInstance(ctx context.Context, i cloud.Instance) error {
+	if err := tx.deleteTags(ctx, i.AccountID, i.ID); err != nil {
+		return err
+	}
+	return instances.remove(ctx, tx, i.AccountID, i.ID)
+}
+
+// Use returns what instances and volumes occupy, by node.
+func (rx Rx) Use(ctx context.Context) (map[string]cloud.Use, error) {
+	rows, err := rx.c.query(ctx, `SELECT node, instances, cpus, memory_mib, disk_gib FROM node_use`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	use := map[string]cloud.Use{}
+	for rows.Next() {
+		var node string
+		var u cloud.Use
+		if err := rows.Scan(&node, &u.Instances, &u.CPUs, &u.MemoryMiB, &u.DiskGiB); err != nil {
+			return nil, err
+		}
+		use[node] = u
+	}
+	return use, rows.Err()
+}

@@ -1,0 +1,51 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"eucad/store/cloud"
+)
+
+var nodes = newTable("node", func(n *cloud.Node) string { return n.Name }, func(*cloud.Node) string { return "" },
+	"zone", func(n *cloud.Node) []any { return []any{n.Zone} })
+
+// Nodes returns all nodes, by name.
+func (rx Rx) Nodes(ctx context.Context) ([]cloud.Node, error) { return nodes.list(ctx, rx, "", nil) }
+
+// PutNode adds or replaces n.
+func (tx Tx) PutNode(ctx context.Context, n cloud.Node) error { return nodes.put(ctx, tx, &n) }
+
+// Setting returns the value kept under key, or "".
+func (rx Rx) Setting(ctx context.Context, key string) (string, error) {
+	var v string
+	err := rx.c.queryRow(ctx, `SELECT value FROM setting WHERE key = ?`, key).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return v, err
+}
+
+// PutSetting keeps value under key.
+func (tx Tx) PutSetting(ctx context.Context, key, value string) error {
+	return tx.c.exec(ctx, `INSERT INTO setting (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, value)
+}
+
+// Audit adds the call that ctx carries to the audit trail.
+func (tx Tx) Audit(ctx context.Context) error {
+	c := cloud.CallFrom(ctx)
+	if c.Action == "" {
+		return nil
+	}
+	return tx.c.exec(ctx, `INSERT INTO audit (at, account_id, access_key, service, action, request_id, source) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		tx.now.UnixMilli(), c.AccountID, c.AccessKey, c.Service, c.Action, c.RequestID, c.Source)
+}
+
+// Expire drops client tokens and audit lines older than these times.
+func (tx Tx) Expire(ctx context.Context, tokens, audit time.Time) error {
+	return errors.Join(
+		tx.c.exec(ctx, `DELETE FROM client_token WHERE created < ?`, tokens.UnixMilli()),
+		tx.c.exec(ctx, `DELETE FROM audit WHERE at < ?`, audit.UnixMilli()))
+}
