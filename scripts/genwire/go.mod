@@ -1,0 +1,3 @@
+module eucad/scripts/genwire
+
+go 1.26.0
