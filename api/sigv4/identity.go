@@ -1,0 +1,33 @@
+package sigv4
+
+// A Credential is a secret and whose it is.
+type Credential struct {
+	Secret    string
+	AccountID string
+}
+
+// An Identity is who signed a request.
+type Identity struct {
+	AccessKeyID string
+	AccountID   string
+}
+
+// A Reason is why a request was refused. Each API has its own code for it.
+type Reason int
+
+// The reasons.
+const (
+	Missing      Reason = iota // not signed at all
+	Incomplete                 // a part of the signature is missing or malformed
+	UnknownKey                 // no such access key
+	BadSignature               // signed with another secret, or changed on the way
+	Expired                    // too old, or too far in the future
+)
+
+// An Error tells why a request was refused; Detail may be shown to the caller.
+type Error struct {
+	Reason Reason
+	Detail string
+}
+
+func (e *Error) Error() string { return e.Detail }
