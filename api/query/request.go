@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -54,11 +55,11 @@ func withRequest(ctx context.Context, r *Request, dryRun bool) context.Context {
 // DryRunOperation. It matters only for effects outside the store.
 func DryRun(ctx context.Context) bool { return cloud.CallFrom(ctx).DryRun }
 
-// RequestHash returns a SHA-256 over the action and its parameters, whatever
+// RequestHash returns the SHA-256, in hex, over the action and its parameters, whatever
 // their order: equal requests have equal hashes. ClientToken, DryRun and all
 // that belongs to the signature are left out, so that a retry equals its
 // first try.
-func RequestHash(ctx context.Context) [sha256.Size]byte {
+func RequestHash(ctx context.Context) string {
 	r := FromContext(ctx)
 	b := append(make([]byte, 0, 1024), r.Action...)
 	for _, p := range r.params {
@@ -70,7 +71,8 @@ func RequestHash(ctx context.Context) [sha256.Size]byte {
 		b = append(b, 0)
 		b = append(b, p.value...)
 	}
-	return sha256.Sum256(b)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // protocolParams are the parameters that belong to the protocol, not to an action.
