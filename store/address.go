@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"eucad/store/cloud"
@@ -54,14 +55,34 @@ func firstOf[T any](v []T, err error) (T, bool, error) {
 	return v[0], true, nil
 }
 
-// PutAddress adds or replaces a. The instance it leads to counts as changed too.
+// PutAddress adds or replaces a. The interfaces it led and leads to count as changed too.
 func (tx Tx) PutAddress(ctx context.Context, a cloud.Address) error {
+	if err := tx.touchLedTo(ctx, a, a.InterfaceID); err != nil {
+		return err
+	}
 	return addresses.put(ctx, tx, &a)
+}
+
+// touchLedTo marks the interface that address a leads to in the store, and next, as changed.
+func (tx Tx) touchLedTo(ctx context.Context, a cloud.Address, next string) error {
+	was, _, err := addresses.find(ctx, tx.Rx, a.ID)
+	if err != nil {
+		return err
+	}
+	for _, id := range []string{was.InterfaceID, next} {
+		if id == "" {
+			continue
+		}
+		if err := tx.touch(ctx, a.AccountID, "interface", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteAddress gives a back to the pool and drops its tags.
 func (tx Tx) DeleteAddress(ctx context.Context, a cloud.Address) error {
-	if err := tx.deleteTags(ctx, a.AccountID, a.ID); err != nil {
+	if err := errors.Join(tx.deleteTags(ctx, a.AccountID, a.ID), tx.touchLedTo(ctx, a, "")); err != nil {
 		return err
 	}
 	return addresses.remove(ctx, tx, a.AccountID, a.ID)

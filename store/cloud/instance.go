@@ -46,16 +46,19 @@ type Instance struct {
 	Launched      time.Time    // the last start, as EC2's launchTime
 	Created       time.Time
 
-	ImageID    string
-	KernelID   string `json:",omitempty"`
-	RamdiskID  string `json:",omitempty"`
-	Type       string
-	CPUs       int
-	MemoryMiB  int
-	Arch       string // "x86_64"
-	KeyName    string `json:",omitempty"`
-	UserData   []byte `json:",omitempty"`
-	RootDevice string // "/dev/sda1", from the image
+	ImageID     string
+	KernelID    string `json:",omitempty"`
+	RamdiskID   string `json:",omitempty"`
+	Type        string
+	CPUs        int
+	MemoryMiB   int
+	Arch        string // "x86_64"
+	KeyName     string `json:",omitempty"`
+	UserData    []byte `json:",omitempty"`
+	KernelHash  string `json:",omitempty"` // content of KernelID
+	RamdiskHash string `json:",omitempty"` // content of RamdiskID
+	UEFI        bool   `json:",omitempty"`
+	RootDevice  string // "/dev/sda1", from the image
 
 	VpcID      string
 	SubnetID   string
