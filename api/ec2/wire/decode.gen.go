@@ -502,6 +502,33 @@ func (v *DescribeAvailabilityZonesInput) DecodeQuery(d *query.Decoder, n *query.
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *DescribeDhcpOptionsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "DhcpOptionsId":
+			list0 := d.List(c)
+			v.DhcpOptionsIds = d.Strings(list0)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "Filter":
+			list0 := d.List(c)
+			v.Filters = make([]Filter, len(list0))
+			for j0 := range list0 {
+				v.Filters[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "MaxResults":
+			v.MaxResults = d.Int(c)
+		case "NextToken":
+			v.NextToken = d.String(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *DescribeImageAttributeInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -937,6 +964,39 @@ func (v *DescribeSecurityGroupsInput) DecodeQuery(d *query.Decoder, n *query.Nod
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *DescribeSnapshotsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "Filter":
+			list0 := d.List(c)
+			v.Filters = make([]Filter, len(list0))
+			for j0 := range list0 {
+				v.Filters[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "MaxResults":
+			v.MaxResults = d.Int(c)
+		case "NextToken":
+			v.NextToken = d.String(c)
+		case "Owner":
+			list0 := d.List(c)
+			v.OwnerIds = d.Strings(list0)
+		case "RestorableBy":
+			list0 := d.List(c)
+			v.RestorableByUserIds = d.Strings(list0)
+		case "SnapshotId":
+			list0 := d.List(c)
+			v.SnapshotIds = d.Strings(list0)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *DescribeSubnetsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -1328,6 +1388,22 @@ func (v *InstanceBlockDeviceMappingSpecification) DecodeQuery(d *query.Decoder, 
 			v.NoDevice = d.String(c)
 		case "VirtualName":
 			v.VirtualName = d.String(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *InstanceCreditSpecificationRequest) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "InstanceId":
+			v.InstanceId = d.String(c)
+		case "CpuCredits":
+			v.CpuCredits = d.String(c)
 		default:
 			d.Unknown(c)
 		}
@@ -1828,6 +1904,48 @@ func (v *ModifyInstanceAttributeInput) DecodeQuery(d *query.Decoder, n *query.No
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *ModifyInstanceCreditSpecificationInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "InstanceCreditSpecification":
+			list0 := d.List(c)
+			v.InstanceCreditSpecifications = make([]InstanceCreditSpecificationRequest, len(list0))
+			for j0 := range list0 {
+				v.InstanceCreditSpecifications[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "ClientToken":
+			v.ClientToken = d.String(c)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *ModifyInstanceMaintenanceOptionsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "InstanceId":
+			v.InstanceId = d.String(c)
+		case "AutoRecovery":
+			v.AutoRecovery = d.String(c)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "RebootMigration":
+			v.RebootMigration = d.String(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *ModifyInstanceMetadataOptionsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -1847,6 +1965,23 @@ func (v *ModifyInstanceMetadataOptionsInput) DecodeQuery(d *query.Decoder, n *qu
 			v.HttpTokens = d.String(c)
 		case "InstanceMetadataTags":
 			v.InstanceMetadataTags = d.String(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *MonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "InstanceId":
+			list0 := d.List(c)
+			v.InstanceIds = d.Strings(list0)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
 		default:
 			d.Unknown(c)
 		}
@@ -2411,6 +2546,23 @@ func (v *TerminateInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			v.Force = d.Bool(c)
 		case "SkipOsShutdown":
 			v.SkipOsShutdown = d.Bool(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *UnmonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "InstanceId":
+			list0 := d.List(c)
+			v.InstanceIds = d.Strings(list0)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
 		default:
 			d.Unknown(c)
 		}

@@ -438,6 +438,23 @@ func (v *DescribeAvailabilityZonesOutput) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *DescribeDhcpOptionsOutput) AppendXML(b []byte) []byte {
+	if len(v.DhcpOptions) > 0 {
+		b = append(b, "<dhcpOptionsSet>"...)
+		for i0 := range v.DhcpOptions {
+			b = append(b, "<item>"...)
+			b = v.DhcpOptions[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</dhcpOptionsSet>"...)
+	} else {
+		b = append(b, "<dhcpOptionsSet/>"...)
+	}
+	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *DescribeImageAttributeOutput) AppendXML(b []byte) []byte {
 	if len(v.BlockDeviceMappings) > 0 {
 		b = append(b, "<blockDeviceMapping>"...)
@@ -867,6 +884,23 @@ func (v *DescribeSecurityGroupsOutput) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *DescribeSnapshotsOutput) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
+	if len(v.Snapshots) > 0 {
+		b = append(b, "<snapshotSet>"...)
+		for i0 := range v.Snapshots {
+			b = append(b, "<item>"...)
+			b = v.Snapshots[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</snapshotSet>"...)
+	} else {
+		b = append(b, "<snapshotSet/>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *DescribeSubnetsOutput) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Subnets) > 0 {
@@ -951,6 +985,52 @@ func (v *DescribeVpcsOutput) AppendXML(b []byte) []byte {
 		b = append(b, "</vpcSet>"...)
 	} else {
 		b = append(b, "<vpcSet/>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *DhcpConfiguration) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<key>", v.Key, "</key>")
+	if len(v.Values) > 0 {
+		b = append(b, "<valueSet>"...)
+		for i0 := range v.Values {
+			b = append(b, "<item>"...)
+			b = v.Values[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</valueSet>"...)
+	} else if v.Values != nil {
+		b = append(b, "<valueSet/>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *DhcpOptions) AppendXML(b []byte) []byte {
+	if len(v.DhcpConfigurations) > 0 {
+		b = append(b, "<dhcpConfigurationSet>"...)
+		for i0 := range v.DhcpConfigurations {
+			b = append(b, "<item>"...)
+			b = v.DhcpConfigurations[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</dhcpConfigurationSet>"...)
+	} else if v.DhcpConfigurations != nil {
+		b = append(b, "<dhcpConfigurationSet/>"...)
+	}
+	b = query.AppendString(b, "<dhcpOptionsId>", v.DhcpOptionsId, "</dhcpOptionsId>")
+	b = query.AppendString(b, "<ownerId>", v.OwnerId, "</ownerId>")
+	if len(v.Tags) > 0 {
+		b = append(b, "<tagSet>"...)
+		for i0 := range v.Tags {
+			b = append(b, "<item>"...)
+			b = v.Tags[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</tagSet>"...)
+	} else if v.Tags != nil {
+		b = append(b, "<tagSet/>"...)
 	}
 	return b
 }
@@ -1686,6 +1766,17 @@ func (v *InstanceMetadataOptionsResponse) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *InstanceMonitoring) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
+	if v.Monitoring != nil {
+		b = append(b, "<monitoring>"...)
+		b = v.Monitoring.AppendXML(b)
+		b = append(b, "</monitoring>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *InstanceNetworkInterface) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<networkInterfaceId>", v.NetworkInterfaceId, "</networkInterfaceId>")
 	b = query.AppendString(b, "<subnetId>", v.SubnetId, "</subnetId>")
@@ -2372,12 +2463,63 @@ func (v *ModifyInstanceAttributeOutput) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *ModifyInstanceCreditSpecificationOutput) AppendXML(b []byte) []byte {
+	if len(v.SuccessfulInstanceCreditSpecifications) > 0 {
+		b = append(b, "<successfulInstanceCreditSpecificationSet>"...)
+		for i0 := range v.SuccessfulInstanceCreditSpecifications {
+			b = append(b, "<item>"...)
+			b = v.SuccessfulInstanceCreditSpecifications[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</successfulInstanceCreditSpecificationSet>"...)
+	} else {
+		b = append(b, "<successfulInstanceCreditSpecificationSet/>"...)
+	}
+	if len(v.UnsuccessfulInstanceCreditSpecifications) > 0 {
+		b = append(b, "<unsuccessfulInstanceCreditSpecificationSet>"...)
+		for i0 := range v.UnsuccessfulInstanceCreditSpecifications {
+			b = append(b, "<item>"...)
+			b = v.UnsuccessfulInstanceCreditSpecifications[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</unsuccessfulInstanceCreditSpecificationSet>"...)
+	} else {
+		b = append(b, "<unsuccessfulInstanceCreditSpecificationSet/>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *ModifyInstanceMaintenanceOptionsOutput) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<autoRecovery>", v.AutoRecovery, "</autoRecovery>")
+	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
+	b = query.AppendString(b, "<rebootMigration>", v.RebootMigration, "</rebootMigration>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *ModifyInstanceMetadataOptionsOutput) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
 	if v.InstanceMetadataOptions != nil {
 		b = append(b, "<instanceMetadataOptions>"...)
 		b = v.InstanceMetadataOptions.AppendXML(b)
 		b = append(b, "</instanceMetadataOptions>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *MonitorInstancesOutput) AppendXML(b []byte) []byte {
+	if len(v.InstanceMonitorings) > 0 {
+		b = append(b, "<instancesSet>"...)
+		for i0 := range v.InstanceMonitorings {
+			b = append(b, "<item>"...)
+			b = v.InstanceMonitorings[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</instancesSet>"...)
+	} else {
+		b = append(b, "<instancesSet/>"...)
 	}
 	return b
 }
@@ -3280,6 +3422,44 @@ func (v *SecurityGroupRule) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *Snapshot) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<availabilityZone>", v.AvailabilityZone, "</availabilityZone>")
+	b = query.AppendInt(b, "<completionDurationMinutes>", v.CompletionDurationMinutes, "</completionDurationMinutes>")
+	b = query.AppendTime(b, "<completionTime>", v.CompletionTime, "</completionTime>")
+	b = query.AppendString(b, "<dataEncryptionKeyId>", v.DataEncryptionKeyId, "</dataEncryptionKeyId>")
+	b = query.AppendString(b, "<description>", v.Description, "</description>")
+	b = query.AppendBool(b, "<encrypted>", v.Encrypted, "</encrypted>")
+	b = query.AppendInt(b, "<fullSnapshotSizeInBytes>", v.FullSnapshotSizeInBytes, "</fullSnapshotSizeInBytes>")
+	b = query.AppendString(b, "<kmsKeyId>", v.KmsKeyId, "</kmsKeyId>")
+	b = query.AppendString(b, "<outpostArn>", v.OutpostArn, "</outpostArn>")
+	b = query.AppendString(b, "<ownerAlias>", v.OwnerAlias, "</ownerAlias>")
+	b = query.AppendString(b, "<ownerId>", v.OwnerId, "</ownerId>")
+	b = query.AppendString(b, "<progress>", v.Progress, "</progress>")
+	b = query.AppendTime(b, "<restoreExpiryTime>", v.RestoreExpiryTime, "</restoreExpiryTime>")
+	b = query.AppendString(b, "<snapshotId>", v.SnapshotId, "</snapshotId>")
+	b = query.AppendString(b, "<sseType>", v.SseType, "</sseType>")
+	b = query.AppendTime(b, "<startTime>", v.StartTime, "</startTime>")
+	b = query.AppendString(b, "<status>", v.State, "</status>")
+	b = query.AppendString(b, "<statusMessage>", v.StateMessage, "</statusMessage>")
+	b = query.AppendString(b, "<storageTier>", v.StorageTier, "</storageTier>")
+	if len(v.Tags) > 0 {
+		b = append(b, "<tagSet>"...)
+		for i0 := range v.Tags {
+			b = append(b, "<item>"...)
+			b = v.Tags[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</tagSet>"...)
+	} else if v.Tags != nil {
+		b = append(b, "<tagSet/>"...)
+	}
+	b = query.AppendString(b, "<transferType>", v.TransferType, "</transferType>")
+	b = query.AppendString(b, "<volumeId>", v.VolumeId, "</volumeId>")
+	b = query.AppendInt(b, "<volumeSize>", v.VolumeSize, "</volumeSize>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *StartInstancesOutput) AppendXML(b []byte) []byte {
 	if len(v.StartingInstances) > 0 {
 		b = append(b, "<instancesSet>"...)
@@ -3396,6 +3576,12 @@ func (v *SubnetIpv6CidrBlockAssociation) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *SuccessfulInstanceCreditSpecificationItem) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *Tag) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<key>", v.Key, "</key>")
 	b = query.AppendString(b, "<value>", v.Value, "</value>")
@@ -3427,6 +3613,40 @@ func (v *TerminateInstancesOutput) AppendXML(b []byte) []byte {
 	} else {
 		b = append(b, "<instancesSet/>"...)
 	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *UnmonitorInstancesOutput) AppendXML(b []byte) []byte {
+	if len(v.InstanceMonitorings) > 0 {
+		b = append(b, "<instancesSet>"...)
+		for i0 := range v.InstanceMonitorings {
+			b = append(b, "<item>"...)
+			b = v.InstanceMonitorings[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</instancesSet>"...)
+	} else {
+		b = append(b, "<instancesSet/>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *UnsuccessfulInstanceCreditSpecificationItem) AppendXML(b []byte) []byte {
+	if v.Error != nil {
+		b = append(b, "<error>"...)
+		b = v.Error.AppendXML(b)
+		b = append(b, "</error>"...)
+	}
+	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *UnsuccessfulInstanceCreditSpecificationItemError) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<code>", v.Code, "</code>")
+	b = query.AppendString(b, "<message>", v.Message, "</message>")
 	return b
 }
 

@@ -401,6 +401,21 @@ type DescribeAvailabilityZonesOutput struct {
 	AvailabilityZones []AvailabilityZone
 }
 
+// DescribeDhcpOptionsInput holds the parameters of DescribeDhcpOptions.
+type DescribeDhcpOptionsInput struct {
+	DhcpOptionsIds []string
+	DryRun         *bool
+	Filters        []Filter
+	MaxResults     *int64
+	NextToken      *string
+}
+
+// DescribeDhcpOptionsOutput is the answer of DescribeDhcpOptions.
+type DescribeDhcpOptionsOutput struct {
+	DhcpOptions []DhcpOptions
+	NextToken   *string
+}
+
 // DescribeImageAttributeInput holds the parameters of DescribeImageAttribute.
 type DescribeImageAttributeInput struct {
 	Attribute *string
@@ -671,6 +686,23 @@ type DescribeSecurityGroupsOutput struct {
 	SecurityGroups []SecurityGroup
 }
 
+// DescribeSnapshotsInput holds the parameters of DescribeSnapshots.
+type DescribeSnapshotsInput struct {
+	DryRun              *bool
+	Filters             []Filter
+	MaxResults          *int64
+	NextToken           *string
+	OwnerIds            []string
+	RestorableByUserIds []string
+	SnapshotIds         []string
+}
+
+// DescribeSnapshotsOutput is the answer of DescribeSnapshots.
+type DescribeSnapshotsOutput struct {
+	NextToken *string
+	Snapshots []Snapshot
+}
+
 // DescribeSubnetsInput holds the parameters of DescribeSubnets.
 type DescribeSubnetsInput struct {
 	DryRun     *bool
@@ -744,6 +776,20 @@ type DescribeVpcsInput struct {
 type DescribeVpcsOutput struct {
 	NextToken *string
 	Vpcs      []Vpc
+}
+
+// DhcpConfiguration is AWS's type of that name.
+type DhcpConfiguration struct {
+	Key    *string
+	Values []AttributeValue
+}
+
+// DhcpOptions is AWS's type of that name.
+type DhcpOptions struct {
+	DhcpConfigurations []DhcpConfiguration
+	DhcpOptionsId      *string
+	OwnerId            *string
+	Tags               []Tag
 }
 
 // DisassociateAddressInput holds the parameters of DisassociateAddress.
@@ -1194,6 +1240,12 @@ type InstanceCreditSpecification struct {
 	InstanceId *string
 }
 
+// InstanceCreditSpecificationRequest is AWS's type of that name.
+type InstanceCreditSpecificationRequest struct {
+	InstanceId *string
+	CpuCredits *string
+}
+
 // InstanceIpv4Prefix is AWS's type of that name.
 type InstanceIpv4Prefix struct {
 	Ipv4Prefix *string
@@ -1244,6 +1296,12 @@ type InstanceMetadataOptionsResponse struct {
 	HttpTokens              *string
 	InstanceMetadataTags    *string
 	State                   *string
+}
+
+// InstanceMonitoring is AWS's type of that name.
+type InstanceMonitoring struct {
+	InstanceId *string
+	Monitoring *Monitoring
 }
 
 // InstanceNetworkInterface is AWS's type of that name.
@@ -1668,6 +1726,34 @@ type ModifyInstanceAttributeInput struct {
 type ModifyInstanceAttributeOutput struct {
 }
 
+// ModifyInstanceCreditSpecificationInput holds the parameters of ModifyInstanceCreditSpecification.
+type ModifyInstanceCreditSpecificationInput struct {
+	InstanceCreditSpecifications []InstanceCreditSpecificationRequest
+	ClientToken                  *string
+	DryRun                       *bool
+}
+
+// ModifyInstanceCreditSpecificationOutput is the answer of ModifyInstanceCreditSpecification.
+type ModifyInstanceCreditSpecificationOutput struct {
+	SuccessfulInstanceCreditSpecifications   []SuccessfulInstanceCreditSpecificationItem
+	UnsuccessfulInstanceCreditSpecifications []UnsuccessfulInstanceCreditSpecificationItem
+}
+
+// ModifyInstanceMaintenanceOptionsInput holds the parameters of ModifyInstanceMaintenanceOptions.
+type ModifyInstanceMaintenanceOptionsInput struct {
+	InstanceId      *string
+	AutoRecovery    *string
+	DryRun          *bool
+	RebootMigration *string
+}
+
+// ModifyInstanceMaintenanceOptionsOutput is the answer of ModifyInstanceMaintenanceOptions.
+type ModifyInstanceMaintenanceOptionsOutput struct {
+	AutoRecovery    *string
+	InstanceId      *string
+	RebootMigration *string
+}
+
 // ModifyInstanceMetadataOptionsInput holds the parameters of ModifyInstanceMetadataOptions.
 type ModifyInstanceMetadataOptionsInput struct {
 	InstanceId              *string
@@ -1683,6 +1769,17 @@ type ModifyInstanceMetadataOptionsInput struct {
 type ModifyInstanceMetadataOptionsOutput struct {
 	InstanceId              *string
 	InstanceMetadataOptions *InstanceMetadataOptionsResponse
+}
+
+// MonitorInstancesInput holds the parameters of MonitorInstances.
+type MonitorInstancesInput struct {
+	InstanceIds []string
+	DryRun      *bool
+}
+
+// MonitorInstancesOutput is the answer of MonitorInstances.
+type MonitorInstancesOutput struct {
+	InstanceMonitorings []InstanceMonitoring
 }
 
 // Monitoring is AWS's type of that name.
@@ -2273,6 +2370,33 @@ type SecurityGroupRule struct {
 	ToPort               *int64
 }
 
+// Snapshot is AWS's type of that name.
+type Snapshot struct {
+	AvailabilityZone          *string
+	CompletionDurationMinutes *int64
+	CompletionTime            *time.Time
+	DataEncryptionKeyId       *string
+	Description               *string
+	Encrypted                 *bool
+	FullSnapshotSizeInBytes   *int64
+	KmsKeyId                  *string
+	OutpostArn                *string
+	OwnerAlias                *string
+	OwnerId                   *string
+	Progress                  *string
+	RestoreExpiryTime         *time.Time
+	SnapshotId                *string
+	SseType                   *string
+	StartTime                 *time.Time
+	State                     *string
+	StateMessage              *string
+	StorageTier               *string
+	Tags                      []Tag
+	TransferType              *string
+	VolumeId                  *string
+	VolumeSize                *int64
+}
+
 // SpotMarketOptions is AWS's type of that name.
 type SpotMarketOptions struct {
 	BlockDurationMinutes         *int64
@@ -2356,6 +2480,11 @@ type SubnetIpv6CidrBlockAssociation struct {
 	Ipv6CidrBlockState   *SubnetCidrBlockState
 }
 
+// SuccessfulInstanceCreditSpecificationItem is AWS's type of that name.
+type SuccessfulInstanceCreditSpecificationItem struct {
+	InstanceId *string
+}
+
 // Tag is AWS's type of that name.
 type Tag struct {
 	Key   *string
@@ -2390,6 +2519,29 @@ type TerminateInstancesInput struct {
 // TerminateInstancesOutput is the answer of TerminateInstances.
 type TerminateInstancesOutput struct {
 	TerminatingInstances []InstanceStateChange
+}
+
+// UnmonitorInstancesInput holds the parameters of UnmonitorInstances.
+type UnmonitorInstancesInput struct {
+	InstanceIds []string
+	DryRun      *bool
+}
+
+// UnmonitorInstancesOutput is the answer of UnmonitorInstances.
+type UnmonitorInstancesOutput struct {
+	InstanceMonitorings []InstanceMonitoring
+}
+
+// UnsuccessfulInstanceCreditSpecificationItem is AWS's type of that name.
+type UnsuccessfulInstanceCreditSpecificationItem struct {
+	Error      *UnsuccessfulInstanceCreditSpecificationItemError
+	InstanceId *string
+}
+
+// UnsuccessfulInstanceCreditSpecificationItemError is AWS's type of that name.
+type UnsuccessfulInstanceCreditSpecificationItemError struct {
+	Code    *string
+	Message *string
 }
 
 // UserIdGroupPair is AWS's type of that name.
