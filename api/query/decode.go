@@ -37,6 +37,14 @@ func (d *Decoder) Unknown(n *Node) {
 	d.fail("UnknownParameter", "The parameter %s is not recognized", clip(n.Path))
 }
 
+// Missing notes that n lacks a parameter that every request must have.
+func (d *Decoder) Missing(n *Node, name string) {
+	if n.Path != "" {
+		name = n.Path + "." + name
+	}
+	d.fail("MissingParameter", "The request must contain the parameter %s", clip(name))
+}
+
 func (d *Decoder) invalid(n *Node, want string) {
 	d.fail("InvalidParameterValue", "Invalid value '%s' for %s: %s", clip(n.Value), clip(n.Path), want)
 }

@@ -39,7 +39,13 @@ func (g *generator) decoder(s string) {
 			g.p("v.%s = new(%s)\nv.%s.DecodeQuery(d, c)\n", m.Name, m.Type, m.Name)
 		}
 	}
-	g.p("default:\nd.Unknown(c)\n}\n}\n}\n\n")
+	g.p("default:\nd.Unknown(c)\n}\n}\n")
+	for _, m := range members {
+		if m.Must {
+			g.p("if v.%s == nil {\nd.Missing(n, %q)\n}\n", m.Name, m.In)
+		}
+	}
+	g.p("}\n\n")
 }
 
 func (g *generator) decodeList(dst, typ, node string, depth int) {

@@ -28,6 +28,7 @@ type extractor struct {
 	listOf  map[string]map[string]string // struct → member → name of its list in the SDK's functions
 	items   map[string]string            // list → element name
 	nested  map[string]string            // list → the list that its elements are
+	must    map[string]map[string]string // struct → member → "must", when a request needs it
 	version string
 }
 
@@ -53,6 +54,7 @@ func extract(module string) (*Model, error) {
 		listOf:  map[string]map[string]string{},
 		items:   map[string]string{},
 		nested:  map[string]string{},
+		must:    map[string]map[string]string{},
 	}
 	files, err := parseDir(mod.Dir)
 	if err != nil {
@@ -158,6 +160,10 @@ func typeName(e ast.Expr) string {
 var versionLine = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
 
 func (x *extractor) function(d *ast.FuncDecl) {
+	if strings.HasPrefix(d.Name.Name, "validate") && d.Recv == nil && len(d.Type.Params.List) == 1 {
+		x.validator(typeName(d.Type.Params.List[0].Type), d)
+		return
+	}
 	_, after, _ := strings.Cut(d.Name.Name, "query_")
 	kind, doc, ok := strings.Cut(after, "Document")
 	if !ok {
@@ -214,6 +220,18 @@ func (x *extractor) serializer(typ string, d *ast.FuncDecl) {
 			put(x.in, typ, member, wire)
 		}
 	}
+}
+
+// validator reads calls of the form smithy.NewErrParamRequired("Member").
+func (x *extractor) validator(typ string, d *ast.FuncDecl) {
+	ast.Inspect(d.Body, func(n ast.Node) bool {
+		if c, ok := n.(*ast.CallExpr); ok && len(c.Args) == 1 {
+			if f, ok := c.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "NewErrParamRequired" {
+				put(x.must, typ, literal(c.Args[0]), "must")
+			}
+		}
+		return true
+	})
 }
 
 // deserializer reads cases of the form
@@ -313,6 +331,7 @@ func (x *extractor) model(source, protocol string) *Model {
 				In:   x.in[name][f.name],
 				Out:  x.out[name][f.name],
 				Item: x.itemPath(x.listOf[name][f.name], f.typ),
+				Must: x.must[name][f.name] != "",
 			})
 		}
 		m.Structs[name] = members

@@ -27,6 +27,7 @@ type Member struct {
 	In   string `json:"in,omitempty"`   // name in a request
 	Out  string `json:"out,omitempty"`  // name in an answer
 	Item string `json:"item,omitempty"` // element name of an answer's list, outermost first, "/" between
+	Must bool   `json:"must,omitempty"` // a request without it is refused
 }
 
 // scalars are the model's types that are not structs or lists, and their Go types.

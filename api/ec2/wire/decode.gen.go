@@ -128,6 +128,9 @@ func (v *AuthorizeSecurityGroupEgressInput) DecodeQuery(d *query.Decoder, n *que
 			d.Unknown(c)
 		}
 	}
+	if v.GroupId == nil {
+		d.Missing(n, "GroupId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -288,6 +291,9 @@ func (v *CreateKeyPairInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.KeyName == nil {
+		d.Missing(n, "KeyName")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -314,6 +320,12 @@ func (v *CreateSecurityGroupInput) DecodeQuery(d *query.Decoder, n *query.Node) 
 			d.Unknown(c)
 		}
 	}
+	if v.Description == nil {
+		d.Missing(n, "GroupDescription")
+	}
+	if v.GroupName == nil {
+		d.Missing(n, "GroupName")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -337,6 +349,12 @@ func (v *CreateTagsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.Resources == nil {
+		d.Missing(n, "ResourceId")
+	}
+	if v.Tags == nil {
+		d.Missing(n, "Tag")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -350,6 +368,9 @@ func (v *CreditSpecificationRequest) DecodeQuery(d *query.Decoder, n *query.Node
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.CpuCredits == nil {
+		d.Missing(n, "CpuCredits")
 	}
 }
 
@@ -410,6 +431,9 @@ func (v *DeleteTagsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.Resources == nil {
+		d.Missing(n, "ResourceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -427,6 +451,9 @@ func (v *DeregisterImageInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.ImageId == nil {
+		d.Missing(n, "ImageId")
 	}
 }
 
@@ -544,6 +571,12 @@ func (v *DescribeImageAttributeInput) DecodeQuery(d *query.Decoder, n *query.Nod
 			d.Unknown(c)
 		}
 	}
+	if v.Attribute == nil {
+		d.Missing(n, "Attribute")
+	}
+	if v.ImageId == nil {
+		d.Missing(n, "ImageId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -598,6 +631,12 @@ func (v *DescribeInstanceAttributeInput) DecodeQuery(d *query.Decoder, n *query.
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.Attribute == nil {
+		d.Missing(n, "Attribute")
+	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
@@ -1092,6 +1131,12 @@ func (v *DescribeVpcAttributeInput) DecodeQuery(d *query.Decoder, n *query.Node)
 			d.Unknown(c)
 		}
 	}
+	if v.Attribute == nil {
+		d.Missing(n, "Attribute")
+	}
+	if v.VpcId == nil {
+		d.Missing(n, "VpcId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1205,6 +1250,9 @@ func (v *ElasticGpuSpecification) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.Type == nil {
+		d.Missing(n, "Type")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1220,6 +1268,9 @@ func (v *ElasticInferenceAccelerator) DecodeQuery(d *query.Decoder, n *query.Nod
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.Type == nil {
+		d.Missing(n, "Type")
 	}
 }
 
@@ -1301,6 +1352,9 @@ func (v *GetConsoleOutputInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1316,6 +1370,9 @@ func (v *GetPasswordDataInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
@@ -1371,6 +1428,12 @@ func (v *ImportKeyPairInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.KeyName == nil {
+		d.Missing(n, "KeyName")
+	}
+	if v.PublicKeyMaterial == nil {
+		d.Missing(n, "PublicKeyMaterial")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1407,6 +1470,9 @@ func (v *InstanceCreditSpecificationRequest) DecodeQuery(d *query.Decoder, n *qu
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
@@ -1581,6 +1647,9 @@ func (v *InstanceSecondaryInterfacePrivateIpAddressRequest) DecodeQuery(d *query
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.PrivateIpAddress == nil {
+		d.Missing(n, "PrivateIpAddress")
 	}
 }
 
@@ -1836,6 +1905,9 @@ func (v *ModifyImageAttributeInput) DecodeQuery(d *query.Decoder, n *query.Node)
 			d.Unknown(c)
 		}
 	}
+	if v.ImageId == nil {
+		d.Missing(n, "ImageId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1901,6 +1973,9 @@ func (v *ModifyInstanceAttributeInput) DecodeQuery(d *query.Decoder, n *query.No
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1923,6 +1998,9 @@ func (v *ModifyInstanceCreditSpecificationInput) DecodeQuery(d *query.Decoder, n
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceCreditSpecifications == nil {
+		d.Missing(n, "InstanceCreditSpecification")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1942,6 +2020,9 @@ func (v *ModifyInstanceMaintenanceOptionsInput) DecodeQuery(d *query.Decoder, n 
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
@@ -1969,6 +2050,9 @@ func (v *ModifyInstanceMetadataOptionsInput) DecodeQuery(d *query.Decoder, n *qu
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceId == nil {
+		d.Missing(n, "InstanceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -1985,6 +2069,9 @@ func (v *MonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.InstanceIds == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
@@ -2099,6 +2186,9 @@ func (v *RebootInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceIds == nil {
+		d.Missing(n, "InstanceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -2156,6 +2246,9 @@ func (v *RegisterImageInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.Name == nil {
+		d.Missing(n, "Name")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -2212,6 +2305,9 @@ func (v *RevokeSecurityGroupEgressInput) DecodeQuery(d *query.Decoder, n *query.
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.GroupId == nil {
+		d.Missing(n, "GroupId")
 	}
 }
 
@@ -2401,6 +2497,12 @@ func (v *RunInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.MaxCount == nil {
+		d.Missing(n, "MaxCount")
+	}
+	if v.MinCount == nil {
+		d.Missing(n, "MinCount")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -2414,6 +2516,9 @@ func (v *RunInstancesMonitoringEnabled) DecodeQuery(d *query.Decoder, n *query.N
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.Enabled == nil {
+		d.Missing(n, "Enabled")
 	}
 }
 
@@ -2470,6 +2575,9 @@ func (v *StartInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceIds == nil {
+		d.Missing(n, "InstanceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -2492,6 +2600,9 @@ func (v *StopInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.InstanceIds == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
@@ -2550,6 +2661,9 @@ func (v *TerminateInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 			d.Unknown(c)
 		}
 	}
+	if v.InstanceIds == nil {
+		d.Missing(n, "InstanceId")
+	}
 }
 
 // DecodeQuery fills v from the parameters below n.
@@ -2566,6 +2680,9 @@ func (v *UnmonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 		default:
 			d.Unknown(c)
 		}
+	}
+	if v.InstanceIds == nil {
+		d.Missing(n, "InstanceId")
 	}
 }
 
