@@ -7,8 +7,14 @@ package hyper
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrInvalid is in the chain of an error that trying again will not mend: the
+// machine as described cannot be (an image that is no image, a disk smaller
+// than its base).
+var ErrInvalid = errors.New("invalid machine")
 
 // A Power says what a machine should be doing.
 type Power string

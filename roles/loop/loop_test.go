@@ -28,7 +28,6 @@ func TestLoop(t *testing.T) {
 		}
 		check(1)
 		l.Wake()
-		l.Wake()
 		check(2)
 		time.Sleep(2*time.Minute + time.Second)
 		check(4)

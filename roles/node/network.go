@@ -1,0 +1,181 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"eucad/net/fabric"
+)
+
+// A network applies the routers of the plan. Machines wait for the routers
+// that they need; everything else is applied soon after it arrives.
+type network struct {
+	net fabric.Network
+	log *slog.Logger
+
+	mu      sync.Mutex
+	routers map[string]fabric.Router
+	closed  map[string]bool // ports of machines that are gone, though the plan still has them
+	want    uint64          // grows with each change of the above
+	wake    chan struct{}
+
+	applyMu sync.Mutex // one Apply at a time
+	have    uint64     // what was last applied without error; under applyMu
+}
+
+func (n *network) init(net fabric.Network, log *slog.Logger) {
+	n.net, n.log = net, log
+	n.routers, n.closed = map[string]fabric.Router{}, map[string]bool{}
+	n.wake = make(chan struct{}, 1)
+}
+
+func (n *network) deliver(routers []fabric.Router, gone []string) {
+	if len(routers)+len(gone) == 0 || n.net == nil {
+		return
+	}
+	n.mu.Lock()
+	for _, r := range routers {
+		n.routers[r.ID] = r
+	}
+	for _, id := range gone {
+		delete(n.routers, id)
+	}
+	n.want++
+	n.forgetClosed()
+	n.mu.Unlock()
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forgetClosed drops the ports that the plan no longer has. n.mu is held.
+func (n *network) forgetClosed() {
+	if len(n.closed) == 0 {
+		return
+	}
+	planned := map[string]bool{}
+	for _, r := range n.routers {
+		for _, p := range r.Ports {
+			planned[p.ID] = true
+		}
+	}
+	for id := range n.closed {
+		if !planned[id] {
+			delete(n.closed, id)
+		}
+	}
+}
+
+// run applies what arrives until ctx ends, and tries again what failed.
+func (n *network) run(ctx context.Context) error {
+	if n.net == nil {
+		return nil
+	}
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.wake:
+		case <-retry.C:
+		}
+		if n.current() == 0 {
+			continue // no plan yet: leave the network as it is
+		}
+		if err := n.apply(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("network is not as planned", "err", err)
+			retry.Reset(2 * time.Second)
+		}
+	}
+}
+
+func (n *network) current() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.want
+}
+
+// apply makes the network as it is wanted now, unless it is.
+func (n *network) apply(ctx context.Context) error {
+	want := n.current()
+	n.applyMu.Lock()
+	defer n.applyMu.Unlock()
+	if n.have >= want {
+		return nil
+	}
+	c, want := n.config()
+	if err := n.net.Apply(ctx, c); err != nil {
+		return err
+	}
+	n.have = want
+	return nil
+}
+
+// config returns the routers without the ports that are closed.
+func (n *network) config() (fabric.Config, uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var c fabric.Config
+	for _, r := range n.routers {
+		if len(n.closed) > 0 {
+			var open []fabric.Port
+			for _, p := range r.Ports {
+				if !n.closed[p.ID] {
+					open = append(open, p)
+				}
+			}
+			r.Ports = open
+		}
+		if len(r.Ports) > 0 {
+			c.Routers = append(c.Routers, r)
+		}
+	}
+	return c, n.want
+}
+
+// ports returns the ports ids of a router, whose filters are then in place.
+func (n *network) ports(ctx context.Context, router string, ids []string) ([]fabric.Port, error) {
+	if n.net == nil {
+		return nil, nil
+	}
+	n.mu.Lock()
+	var out []fabric.Port
+	for _, id := range ids {
+		if n.closed[id] {
+			delete(n.closed, id)
+			n.want++
+		}
+		for _, p := range n.routers[router].Ports {
+			if p.ID == id {
+				out = append(out, p)
+			}
+		}
+	}
+	n.mu.Unlock()
+	if len(out) != len(ids) {
+		return nil, fmt.Errorf("router %s has %d of the %d planned ports", router, len(out), len(ids))
+	}
+	return out, n.apply(ctx)
+}
+
+// unplug takes the ports of a machine that is gone out of the network.
+func (n *network) unplug(ctx context.Context, router string, ids []string) error {
+	if n.net == nil || len(ids) == 0 {
+		return nil
+	}
+	n.mu.Lock()
+	for _, id := range ids {
+		n.closed[id] = true
+	}
+	n.want++
+	n.mu.Unlock()
+	if err := n.apply(ctx); err != nil {
+		return fmt.Errorf("network of ports %v: %w", ids, err)
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+// Package node makes one host match its plan: guests through a hyper.Driver,
+// network through a fabric.Network, disks from the image cache. It reports
+// what became of each machine.
+package node
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eucad/hyper"
+	"eucad/net/fabric"
+	"eucad/roles/plan"
+	"eucad/store/cloud"
+)
+
+// Options are what an Agent works with.
+type Options struct {
+	Name    string
+	Driver  hyper.Driver
+	Network fabric.Network // nil: machines have no network
+
+	// Dir holds the disks of machines in machines/<id>/, as the driver keeps
+	// them, and in volumes/ those that outlived their machine.
+	Dir string
+
+	// Image returns the path of the image with this content hash on this
+	// host, fetching it first when it must.
+	Image func(ctx context.Context, hash string) (path string, err error)
+
+	// Report takes what became of machines. It is called from one goroutine,
+	// and again with the same statuses when it fails.
+	Report func(ctx context.Context, s []plan.Status) error
+
+	Workers int // machines that are worked on at once; default 4
+}
+
+// An Agent applies the plan of one node.
+type Agent struct {
+	opt Options
+	log *slog.Logger
+
+	mu       sync.Mutex
+	machines map[string]*machine
+	byAddr   map[addrKey]string // instance by router and address, for its metadata
+	queue    []string           // machines to work on
+	some     *sync.Cond         // queue is not empty, or stopped
+	stopped  bool
+
+	net     network
+	reports reports
+}
+
+type addrKey struct {
+	router string
+	addr   netip.Addr
+}
+
+// A machine is one guest in the plan, and what is known of it.
+type machine struct {
+	want    plan.Machine
+	known   hyper.Status // as the driver last said
+	dead    uint64       // the Boot which ended by itself
+	queued  bool
+	busy    bool // a worker has it
+	again   bool // queue it again when the worker is done
+	retries int
+}
+
+// New returns an Agent that does nothing before Run.
+func New(opt Options) *Agent {
+	if opt.Workers == 0 {
+		opt.Workers = 4
+	}
+	a := &Agent{opt: opt, log: slog.With("node", opt.Name), machines: map[string]*machine{}, byAddr: map[addrKey]string{}}
+	a.some = sync.NewCond(&a.mu)
+	a.net.init(opt.Network, a.log)
+	a.reports.init()
+	return a
+}
+
+// Run works until ctx ends. It first learns what the host has, and waits for
+// the hypervisor as long as it takes.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.watch(ctx) })
+	g.Go(func() error { return a.reports.run(ctx, a.opt.Report, a.log) })
+	g.Go(func() error { return a.net.run(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		a.mu.Lock()
+		a.stopped = true
+		a.mu.Unlock()
+		a.some.Broadcast()
+		return nil
+	})
+	if err := a.learn(ctx); err != nil {
+		return g.Wait() // ctx ended
+	}
+	for range a.opt.Workers {
+		g.Go(func() error { a.work(ctx); return nil })
+	}
+	return g.Wait()
+}
+
+// Deliver merges b into the plan and returns at once.
+func (a *Agent) Deliver(b plan.Batch) {
+	a.net.deliver(b.Routers, b.Gone)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range b.Machines {
+		m := a.machines[w.ID]
+		if m == nil {
+			m = &machine{known: hyper.Status{ID: w.ID, State: hyper.Absent}}
+			a.machines[w.ID] = m
+		}
+		a.setAddresses(m, w)
+		m.want, m.retries = w, 0
+		a.enqueue(w.ID, m)
+	}
+	for _, id := range b.Forget {
+		if m := a.machines[id]; m != nil {
+			a.setAddresses(m, plan.Machine{})
+			delete(a.machines, id)
+		}
+	}
+}
+
+// setAddresses notes at which addresses the machine asks for its metadata.
+func (a *Agent) setAddresses(m *machine, next plan.Machine) {
+	each := func(w plan.Machine, f func(addrKey)) {
+		if w.Metadata == nil {
+			return
+		}
+		for _, n := range w.Metadata.Interfaces {
+			for _, ip := range n.PrivateIPs {
+				f(addrKey{n.VpcID, ip})
+			}
+		}
+	}
+	each(m.want, func(k addrKey) { delete(a.byAddr, k) })
+	each(next, func(k addrKey) { a.byAddr[k] = next.ID })
+}
+
+// Metadata returns what the instance behind addr in router may learn of itself.
+func (a *Agent) Metadata(router string, addr netip.Addr) (cloud.Metadata, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := a.machines[a.byAddr[addrKey{router, addr}]]
+	if m == nil || m.want.Metadata == nil {
+		return cloud.Metadata{}, false
+	}
+	return *m.want.Metadata, true
+}
+
+// Console returns what instance id last wrote to its serial port, and when.
+func (a *Agent) Console(ctx context.Context, id string) ([]byte, time.Time, error) {
+	return a.opt.Driver.Console(ctx, id)
+}
+
+// Orphans returns the machines of ours on this host that the plan does not
+// know. They are left alone.
+func (a *Agent) Orphans(ctx context.Context) ([]string, error) {
+	all, err := a.opt.Driver.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []string
+	for _, s := range all {
+		if a.machines[s.ID] == nil {
+			out = append(out, s.ID)
+		}
+	}
+	return out, nil
+}
+
+// learn reads what machines the host has.
+func (a *Agent) learn(ctx context.Context) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		all, err := a.opt.Driver.List(ctx)
+		if err == nil {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			seen := map[string]hyper.Status{}
+			for _, s := range all {
+				seen[s.ID] = s
+			}
+			for id, m := range a.machines {
+				m.known = hyper.Status{ID: id, State: hyper.Absent}
+				if s, ok := seen[id]; ok {
+					m.see(s)
+				}
+				a.enqueue(id, m)
+			}
+			return nil
+		}
+		a.log.Debug("cannot list machines", "err", err)
+		if !sleep(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+// watch follows the driver's events.
+func (a *Agent) watch(ctx context.Context) error {
+	for {
+		err := a.opt.Driver.Events(ctx, func(s hyper.Status) {
+			if s.ID == "" { // some may be lost
+				a.learn(ctx)
+				return
+			}
+			a.event(s)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.log.Error("events of the hypervisor ended", "err", err)
+		if !sleep(ctx, time.Second) {
+			return nil
+		}
+	}
+}
+
+// event notes what the driver saw a machine do, and reports it.
+func (a *Agent) event(s hyper.Status) {
+	a.mu.Lock()
+	m := a.machines[s.ID]
+	if m == nil {
+		a.mu.Unlock()
+		return
+	}
+	m.see(s)
+	st := m.status()
+	a.mu.Unlock()
+	a.reports.add(st)
+}
+
+// see takes what the driver says of m.
+func (m *machine) see(s hyper.Status) {
+	m.known = s
+	if s.State == hyper.ShutDown || s.State == hyper.Crashed {
+		m.dead = s.Boot
+	}
+}
+
+// status returns what to report of m.
+func (m *machine) status() plan.Status {
+	return plan.Status{ID: m.want.ID, State: m.known.State, Boot: m.known.Boot}
+}
+
+// enqueue puts m in the queue unless it is there. a.mu is held.
+func (a *Agent) enqueue(id string, m *machine) {
+	switch {
+	case m.busy:
+		m.again = true
+	case !m.queued:
+		m.queued = true
+		a.queue = append(a.queue, id)
+		a.some.Signal()
+	}
+}
+
+// requeue puts the machine in the queue after d.
+func (a *Agent) requeue(id string, d time.Duration) {
+	time.AfterFunc(d, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if m := a.machines[id]; m != nil && !a.stopped {
+			a.enqueue(id, m)
+		}
+	})
+}
+
+// machineIDs returns the ids in the plan, sorted.
+func (a *Agent) machineIDs() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.machines))
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,41 @@
+// Package plan is the document by which the cloud tells a node what to be, and
+// its one translator: pure functions from the store's rows to machines and
+// routers.
+package plan
+
+import (
+	"eucad/hyper"
+	"eucad/net/fabric"
+	"eucad/store/cloud"
+)
+
+// A Batch is what changed in the plan of one node. A batch may repeat what
+// the node already knows: applying twice changes nothing.
+type Batch struct {
+	Machines []Machine
+	Forget   []string        // instances that are terminated: nobody asks for them again
+	Routers  []fabric.Router // each whole
+	Gone     []string        // routers with no port on this node any more
+}
+
+// A Machine is everything one guest on a node should be. In it, the Base of a
+// disk, the Kernel and the Initrd are content hashes, and disks have no Path:
+// files are the node's business.
+type Machine struct {
+	hyper.Machine
+	VpcID    string
+	Ports    []string // ids of its ports in the router VpcID, by device index
+	Ended    bool     // the guest and its disks go
+	Keep     []string // disks (volume ids) that stay when it is Ended
+	Metadata *cloud.Metadata
+}
+
+// A Status is what became of one machine on a node.
+type Status struct {
+	ID    string
+	State hyper.State
+	Boot  uint64
+	Ended bool   // the plan's end was carried out: nothing is left
+	Err   string // what stands in the way; "" when nothing does
+	Final bool   // trying again will not help
+}
