@@ -103,3 +103,10 @@ func (tx Tx) FreePublicIP(ctx context.Context, pool netip.Prefix) (netip.Addr, e
 	}
 	return ip, err
 }
+
+var addressesOfVpc = addresses.where("interface_id <> '' AND interface_id IN (SELECT id FROM interface WHERE vpc_id = ?)")
+
+// AddressesOfVpc returns the public addresses that lead to interfaces in vpc.
+func (rx Rx) AddressesOfVpc(ctx context.Context, vpc string) ([]cloud.Address, error) {
+	return addresses.query(ctx, rx, addressesOfVpc, vpc)
+}

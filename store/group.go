@@ -74,3 +74,8 @@ func (rx Rx) strings(ctx context.Context, query string, args ...any) ([]string, 
 	}
 	return out, rows.Err()
 }
+
+// FindGroup returns the security group id, whoever owns it, and whether there is one.
+func (rx Rx) FindGroup(ctx context.Context, id string) (cloud.Group, bool, error) {
+	return groups.find(ctx, rx, id)
+}

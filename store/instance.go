@@ -93,3 +93,25 @@ func (rx Rx) Use(ctx context.Context) (map[string]cloud.Use, error) {
 	}
 	return use, rows.Err()
 }
+
+// A Place is where an instance is.
+type Place struct{ ID, Node string }
+
+// InstancesOfVpc returns the instances with an interface in vpc that hold
+// their node.
+func (rx Rx) InstancesOfVpc(ctx context.Context, vpc string) ([]Place, error) {
+	rows, err := rx.c.query(ctx, `SELECT DISTINCT i.id, i.node FROM interface n JOIN instance i ON i.id = n.instance_id WHERE n.vpc_id = ? AND i.cpus > 0`, vpc)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Place
+	for rows.Next() {
+		var p Place
+		if err := rows.Scan(&p.ID, &p.Node); err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, rows.Err()
+}

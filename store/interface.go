@@ -139,3 +139,8 @@ func pick(p netip.Prefix, head, tail uint32, taken func(netip.Addr) (bool, error
 	}
 	return netip.Addr{}, nil
 }
+
+// FindInterface returns the interface id, whoever owns it, and whether there is one.
+func (rx Rx) FindInterface(ctx context.Context, id string) (cloud.Interface, bool, error) {
+	return interfaces.find(ctx, rx, id)
+}

@@ -28,7 +28,6 @@ type InstanceRows struct {
 	Groups     []cloud.Group   // of its interfaces
 	Subnets    []cloud.Subnet
 	Vpc        cloud.Vpc
-	Key        cloud.KeyPair // the zero one for none
 	Tags       []cloud.Tag
 }
 
@@ -101,7 +100,7 @@ func metadata(s Site, r InstanceRows) *cloud.Metadata {
 		ImageID: i.ImageID, KernelID: i.KernelID, RamdiskID: i.RamdiskID, Type: i.Type, Arch: i.Arch,
 		Region: s.Region, Zone: i.Zone, ZoneID: cloud.ZoneID(s.Region, i.Zone), Domain: s.Domain, Launched: i.Launched,
 		Hostname: cloud.PrivateName(i.PrivateIP, s.Region), UserData: i.UserData,
-		KeyName: i.KeyName, PublicKey: r.Key.PublicKey, Tags: r.Tags, Options: i.Metadata,
+		KeyName: i.KeyName, PublicKey: i.PublicKey, Tags: r.Tags, Options: i.Metadata,
 	}
 	for n, v := range i.Volumes {
 		name := fmt.Sprintf("ebs%d", n)

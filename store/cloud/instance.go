@@ -54,6 +54,7 @@ type Instance struct {
 	MemoryMiB   int
 	Arch        string // "x86_64"
 	KeyName     string `json:",omitempty"`
+	PublicKey   string `json:",omitempty"` // of KeyName, as it was at launch
 	UserData    []byte `json:",omitempty"`
 	KernelHash  string `json:",omitempty"` // content of KernelID
 	RamdiskHash string `json:",omitempty"` // content of RamdiskID

@@ -1,0 +1,256 @@
+// Package control moves every thing in the store towards where it should be:
+// it tells nodes what changed in their plan, takes their reports, and gives
+// up what does not get anywhere in time.
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eucad/roles/loop"
+	"eucad/roles/plan"
+	"eucad/store"
+	"eucad/store/cloud"
+)
+
+const (
+	routine    = 5 * time.Second // between passes that look for missed deadlines
+	changesMax = 4096            // lines of the change feed that one pass reads
+	batchMax   = 256             // machines that one transaction reads or writes
+)
+
+// A Node takes its plan.
+type Node interface {
+	// Deliver takes what changed in the node's plan and returns at once.
+	Deliver(plan.Batch)
+}
+
+// A Control is the front end's hand on its nodes.
+type Control struct {
+	db   *store.DB
+	site plan.Site
+
+	mu    sync.Mutex
+	nodes map[string]*node
+
+	pass *loop.Loop
+	rev  uint64 // up to which the change feed was followed
+}
+
+// A node is one that has joined.
+type node struct {
+	Node
+	net     bool            // wants routers
+	fresh   bool            // has not been told its whole plan
+	routers map[string]bool // that it was told of
+}
+
+// New returns a Control that does nothing before Run.
+func New(db *store.DB, site plan.Site) *Control {
+	c := &Control{db: db, site: site, nodes: map[string]*node{}, rev: db.Rev()} // whoever joins is told all that is older
+	c.pass = loop.New("control", routine, c.once)
+	return c
+}
+
+// Join adds the node name, which is then told its whole plan. A node without
+// a network of its own is not told of routers.
+func (c *Control) Join(name string, n Node, net bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[name] = &node{Node: n, net: net, fresh: true, routers: map[string]bool{}}
+	c.pass.Wake()
+}
+
+// Run follows the store until ctx ends.
+func (c *Control) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.pass.Run(ctx) })
+	g.Go(func() error {
+		for {
+			changed := c.db.Changed()
+			c.pass.Wake()
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// once tells nodes what changed and gives up what is late.
+func (c *Control) once(ctx context.Context) error {
+	return errors.Join(c.follow(ctx), c.deadlines(ctx))
+}
+
+// follow reads the change feed and tells the nodes concerned.
+func (c *Control) follow(ctx context.Context) error {
+	if err := c.greet(ctx); err != nil {
+		return err
+	}
+	for {
+		var d dirty
+		err := c.db.Read(ctx, func(rx store.Rx) error {
+			changes, err := rx.Changes(ctx, c.rev, changesMax)
+			if errors.Is(err, store.ErrTooOld) {
+				return err
+			}
+			if err != nil || len(changes) == 0 {
+				return err
+			}
+			if d, err = sort(ctx, rx, changes); err != nil {
+				return err
+			}
+			d.next, d.more = changes[len(changes)-1].Rev, len(changes) == changesMax
+			return nil
+		})
+		if errors.Is(err, store.ErrTooOld) {
+			return c.startOver(ctx)
+		}
+		if err != nil || d.next == 0 {
+			return err
+		}
+		if err := c.tell(ctx, d, nil); err != nil {
+			return err
+		}
+		if c.rev = d.next; !d.more {
+			return nil
+		}
+	}
+}
+
+// startOver has every node told its whole plan.
+func (c *Control) startOver(ctx context.Context) error {
+	c.mu.Lock()
+	for _, n := range c.nodes {
+		n.fresh = true
+	}
+	c.mu.Unlock()
+	c.rev = c.db.Rev()
+	return c.greet(ctx)
+}
+
+// greet tells each fresh node its whole plan.
+func (c *Control) greet(ctx context.Context) error {
+	c.mu.Lock()
+	var fresh []string
+	for name, n := range c.nodes {
+		if n.fresh {
+			fresh = append(fresh, name)
+		}
+	}
+	c.mu.Unlock()
+	for _, name := range slices.Sorted(slices.Values(fresh)) {
+		d := newDirty()
+		err := c.db.Read(ctx, func(rx store.Rx) error {
+			all, err := rx.InstancesOnNode(ctx, name)
+			for _, i := range all {
+				d.instances[i.ID], d.vpcs[i.VpcID] = true, true
+			}
+			return err
+		})
+		if err == nil {
+			err = c.tell(ctx, d, []string{name})
+		}
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.nodes[name].fresh = false
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+// deadlines steps every instance that waits without a report.
+func (c *Control) deadlines(ctx context.Context) error {
+	now := time.Now().UTC()
+	var late []string
+	err := c.db.Read(ctx, func(rx store.Rx) error {
+		moving, err := rx.InstancesMoving(ctx)
+		for _, i := range moving {
+			if next := stepInstance(i, nil, now); next.State != i.State || next.Cut != i.Cut {
+				late = append(late, i.ID)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(late, batchMax) {
+		err := c.db.Write(ctx, func(tx store.Tx) error {
+			for _, id := range part {
+				if err := settle(ctx, tx, plan.Status{ID: id}, false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return c.purge(ctx, now)
+}
+
+// purge forgets what is no longer listed.
+func (c *Control) purge(ctx context.Context, now time.Time) error {
+	var gone []cloud.Instance
+	err := c.db.Read(ctx, func(rx store.Rx) (err error) {
+		gone, err = rx.InstancesGone(ctx, now.Add(-listedTime))
+		return err
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	slog.Debug("terminated instances are no longer listed", "count", len(gone))
+	return c.db.Write(ctx, func(tx store.Tx) error {
+		for _, i := range gone {
+			if err := tx.DeleteInstance(ctx, i); err != nil {
+				return err
+			}
+		}
+		return tx.Expire(ctx, now.Add(-48*time.Hour), now.Add(-90*24*time.Hour))
+	})
+}
+
+// Report takes what nodes say of their machines. It returns once that is durable.
+func (c *Control) Report(ctx context.Context, statuses []plan.Status) error {
+	for part := range slices.Chunk(statuses, batchMax) {
+		err := c.db.Write(ctx, func(tx store.Tx) error {
+			for _, s := range part {
+				if err := settle(ctx, tx, s, true); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// joined returns the nodes names, or all when names is nil.
+func (c *Control) joined(names []string) map[string]*node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if names == nil {
+		return maps.Clone(c.nodes)
+	}
+	out := map[string]*node{}
+	for _, n := range names {
+		out[n] = c.nodes[n]
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+package control
+
+import (
+	"testing"
+	"time"
+
+	"eucad/hyper"
+	"eucad/roles/plan"
+	"eucad/store/cloud"
+)
+
+func TestStepInstance(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(s cloud.InstanceState, boot uint64) cloud.Instance {
+		return cloud.Instance{ID: "i-1", State: s, Node: "n1", Boot: boot, Since: start}
+	}
+	terminates := at(cloud.Running, 1)
+	terminates.ShutdownTerminates = true
+	nowhere := at(cloud.ShuttingDown, 1)
+	nowhere.Node = ""
+	for _, tt := range []struct {
+		name   string
+		in     cloud.Instance
+		seen   *plan.Status
+		wait   time.Duration
+		want   cloud.InstanceState
+		reason string
+	}{
+		{"booted", at(cloud.Pending, 1), &plan.Status{State: hyper.Running, Boot: 1}, 0, cloud.Running, ""},
+		{"no word yet", at(cloud.Pending, 1), nil, time.Minute, cloud.Pending, ""},
+		{"word of the boot before", at(cloud.Pending, 2), &plan.Status{State: hyper.ShutDown, Boot: 1}, 0, cloud.Pending, ""},
+		{"running from the boot before", at(cloud.Pending, 2), &plan.Status{State: hyper.Running, Boot: 1}, 0, cloud.Pending, ""},
+		{"may still work", at(cloud.Pending, 1), &plan.Status{State: hyper.Absent, Err: "no libvirtd"}, time.Minute, cloud.Pending, ""},
+		{"cannot work", at(cloud.Pending, 1), &plan.Status{State: hyper.Absent, Err: "no space", Final: true}, 0, cloud.ShuttingDown, "Server.InternalError"},
+		{"cannot start again", at(cloud.Pending, 2), &plan.Status{State: hyper.Absent, Err: "no space", Final: true}, 0, cloud.Stopping, "Server.InternalError"},
+		{"never came up", at(cloud.Pending, 1), nil, time.Hour, cloud.ShuttingDown, "Server.InternalError"},
+		{"over before it was seen", at(cloud.Pending, 1), &plan.Status{State: hyper.ShutDown, Boot: 1}, 0, cloud.Stopped, "Client.InstanceInitiatedShutdown"},
+		{"guest shut down", at(cloud.Running, 1), &plan.Status{State: hyper.ShutDown, Boot: 1}, 0, cloud.Stopped, "Client.InstanceInitiatedShutdown"},
+		{"guest shut down for good", terminates, &plan.Status{State: hyper.ShutDown, Boot: 1}, 0, cloud.ShuttingDown, "Client.InstanceInitiatedShutdown"},
+		{"guest crashed", terminates, &plan.Status{State: hyper.Crashed, Boot: 1}, 0, cloud.Stopped, "Server.InternalError"},
+		{"late word of an earlier boot", at(cloud.Running, 3), &plan.Status{State: hyper.ShutDown, Boot: 2}, 0, cloud.Running, ""},
+		{"stopped as asked", at(cloud.Stopping, 1), &plan.Status{State: hyper.ShutDown, Boot: 1}, 0, cloud.Stopped, ""},
+		{"not stopped yet", at(cloud.Stopping, 1), &plan.Status{State: hyper.Running, Boot: 1}, time.Second, cloud.Stopping, ""},
+		{"gone", at(cloud.ShuttingDown, 1), &plan.Status{State: hyper.Absent, Ended: true}, 0, cloud.Terminated, ""},
+		{"not gone yet", at(cloud.ShuttingDown, 1), &plan.Status{State: hyper.Absent}, time.Hour, cloud.ShuttingDown, ""},
+		{"never placed", nowhere, nil, 0, cloud.Terminated, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := stepInstance(tt.in, tt.seen, start.Add(tt.wait))
+			reason := ""
+			if got.Reason != nil {
+				reason = got.Reason.Code
+			}
+			if got.State != tt.want || reason != tt.reason {
+				t.Errorf("state = %s (%s), want %s (%s)", got.State, reason, tt.want, tt.reason)
+			}
+		})
+	}
+	stuck := stepInstance(at(cloud.Stopping, 1), nil, start.Add(stopTime+time.Second))
+	if !stuck.Cut {
+		t.Error("a guest that does not shut down is not cut")
+	}
+}

@@ -1,0 +1,113 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"eucad/roles/plan"
+	"eucad/store"
+	"eucad/store/cloud"
+)
+
+// settle steps one instance and, when it comes to an end, lets go of what it
+// held, all in one transaction.
+func settle(ctx context.Context, tx store.Tx, s plan.Status, reported bool) error {
+	i, ok, err := tx.FindInstance(ctx, s.ID)
+	if err != nil || !ok {
+		return err
+	}
+	var seen *plan.Status
+	if reported {
+		seen = &s
+	}
+	next := stepInstance(i, seen, tx.Now())
+	if next.State == i.State && next.Cut == i.Cut {
+		return nil
+	}
+	if next.State != i.State {
+		slog.Info("instance moved", "instance", i.ID, "node", i.Node, "from", i.State, "to", next.State)
+	}
+	switch next.State {
+	case cloud.Stopped:
+		next.Cut = false
+		err = giveBackAddresses(ctx, tx, next)
+	case cloud.Terminated:
+		err = letGo(ctx, tx, &next)
+	}
+	return errors.Join(err, tx.PutInstance(ctx, next))
+}
+
+// giveBackAddresses returns the public addresses that the instance got from
+// the pool by itself. Elastic ones stay associated.
+func giveBackAddresses(ctx context.Context, tx store.Tx, i cloud.Instance) error {
+	for _, id := range i.Interfaces {
+		as, err := tx.AddressesOfInterface(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, a := range as {
+			if a.Auto {
+				if err := tx.DeleteAddress(ctx, a); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// letGo frees what a terminated instance held: addresses, interfaces and
+// volumes. What is not to be deleted with it becomes available.
+func letGo(ctx context.Context, tx store.Tx, i *cloud.Instance) error {
+	if err := giveBackAddresses(ctx, tx, *i); err != nil {
+		return err
+	}
+	enis, err := tx.InterfacesOfInstance(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	for _, n := range enis {
+		if err := letGoInterface(ctx, tx, n); err != nil {
+			return err
+		}
+	}
+	vols, err := tx.VolumesOfInstance(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	for _, v := range vols {
+		if v.DeleteOnTermination {
+			err = tx.DeleteVolume(ctx, v)
+		} else {
+			v.State, v.InstanceID, v.Device = cloud.VolumeAvailable, "", ""
+			err = tx.PutVolume(ctx, v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	i.Interfaces, i.Volumes, i.UserData = nil, nil, nil
+	return nil
+}
+
+func letGoInterface(ctx context.Context, tx store.Tx, n cloud.Interface) error {
+	as, err := tx.AddressesOfInterface(ctx, n.ID)
+	if err != nil {
+		return err
+	}
+	n.InstanceID, n.AttachmentID = "", ""
+	for _, a := range as { // elastic ones: their owner keeps them
+		a.InstanceID = ""
+		if n.DeleteOnTermination {
+			a.AssociationID, a.InterfaceID = "", ""
+		}
+		if err := tx.PutAddress(ctx, a); err != nil {
+			return err
+		}
+	}
+	if n.DeleteOnTermination {
+		return tx.DeleteInterface(ctx, n)
+	}
+	return tx.PutInterface(ctx, n)
+}
