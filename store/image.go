@@ -49,10 +49,11 @@ func (rx Rx) Images(ctx context.Context, account string, ids ...string) ([]cloud
 	return out, nil
 }
 
-// HashUsed reports whether an image or a snapshot still needs the content hash.
+// HashUsed reports whether an image, a snapshot, a volume or an instance
+// still needs the content with this hash.
 func (rx Rx) HashUsed(ctx context.Context, hash string) (bool, error) {
 	var n int
-	err := rx.c.queryRow(ctx, `SELECT (SELECT COUNT(*) FROM image WHERE hash = ?1) + (SELECT COUNT(*) FROM snapshot WHERE hash = ?1)`, hash).Scan(&n)
+	err := rx.c.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM image WHERE hash = ?1) OR EXISTS (SELECT 1 FROM snapshot WHERE hash = ?1) OR EXISTS (SELECT 1 FROM volume WHERE hash = ?1)`, hash).Scan(&n)
 	return n > 0, err
 }
 

@@ -8,7 +8,7 @@ import (
 
 var volumes = newTable("volume",
 	func(v *cloud.Volume) string { return v.ID }, func(v *cloud.Volume) string { return v.AccountID },
-	"instance_id, node, size_gib", func(v *cloud.Volume) []any { return []any{v.InstanceID, v.Node, v.SizeGiB} })
+	"instance_id, node, size_gib, hash", func(v *cloud.Volume) []any { return []any{v.InstanceID, v.Node, v.SizeGiB, v.Hash} })
 
 // Volume returns the volume id of account.
 func (rx Rx) Volume(ctx context.Context, account, id string) (cloud.Volume, error) {

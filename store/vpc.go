@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"eucad/store/cloud"
 )
@@ -118,4 +120,47 @@ func (tx Tx) AddNetwork(ctx context.Context, n cloud.Network) error {
 		err = errors.Join(err, tx.PutSubnet(ctx, s))
 	}
 	return err
+}
+
+// AddMissingSubnets gives the default VPC of account a subnet in each of
+// zones that it has none in.
+func (tx Tx) AddMissingSubnets(ctx context.Context, account string, zones []string) error {
+	v, err := tx.DefaultVpc(ctx, account)
+	if cloud.FaultCode(err) != "" {
+		return nil // it was deleted
+	}
+	if err != nil {
+		return err
+	}
+	have, err := tx.SubnetsOfVpc(ctx, v.ID)
+	if err != nil {
+		return err
+	}
+	n := cloud.Network{Vpc: v}
+	if n.Acl, err = tx.defaultAcl(ctx, v); err != nil {
+		return err
+	}
+	old := len(n.Acl.Associations)
+	for _, s := range cloud.DefaultSubnets(v, zones) {
+		if !slices.ContainsFunc(have, func(h cloud.Subnet) bool { return h.Zone == s.Zone || h.CIDR.Overlaps(s.CIDR) }) {
+			n.AddSubnet(s)
+		}
+	}
+	if len(n.Acl.Associations) == old {
+		return nil
+	}
+	for _, s := range n.Subnets {
+		err = errors.Join(err, tx.PutSubnet(ctx, s))
+	}
+	return errors.Join(err, tx.PutAcl(ctx, n.Acl))
+}
+
+func (rx Rx) defaultAcl(ctx context.Context, v cloud.Vpc) (cloud.Acl, error) {
+	all, err := rx.Acls(ctx, v.AccountID)
+	for _, a := range all {
+		if a.VpcID == v.ID && a.Default {
+			return a, nil
+		}
+	}
+	return cloud.Acl{}, errors.Join(err, fmt.Errorf("VPC %s has no default network ACL", v.ID))
 }

@@ -81,6 +81,9 @@ type Instance struct {
 	CreditSpec           string    `json:",omitempty"` // "standard" or "unlimited", burstable types only
 	ClientToken          string    `json:",omitempty"`
 	Tenancy              string    `json:",omitempty"`
+	NoAutoRecovery       bool      `json:",omitempty"` // MaintenanceOptions.AutoRecovery=disabled
+	EnaSupport           bool      `json:",omitempty"` // what the image says; a label for clients
+	Hypervisor           string    `json:",omitempty"` // of its node, in EC2's words: "kvm" or "xen"
 	StatusSince          time.Time // when its status checks last changed
 	Impaired             bool      `json:",omitempty"` // its node is not heard of
 }

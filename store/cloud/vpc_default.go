@@ -34,14 +34,23 @@ func NewDefaultNetwork(account string, zones []string, now time.Time) Network {
 			{Dest: AnyIPv4, Gateway: n.Gateway.ID, Origin: "CreateRoute"},
 		}}
 	n.Acl = NewDefaultAcl(v)
-	for i, zone := range zones {
-		a := v.CIDR.Addr().As4()
-		a[2] = byte(i * 16)
-		n.AddSubnet(Subnet{ID: NewID("subnet"), AccountID: account, VpcID: v.ID, Zone: zone,
-			CIDR: netip.PrefixFrom(netip.AddrFrom4(a), 20), Default: true, MapPublic: true})
+	for _, s := range DefaultSubnets(v, zones) {
+		n.AddSubnet(s)
 	}
 	n.Group = NewDefaultGroup(v, now)
 	return n
+}
+
+// DefaultSubnets returns the subnets of a default VPC: a /20 for each zone.
+func DefaultSubnets(v Vpc, zones []string) []Subnet {
+	var out []Subnet
+	for i, zone := range zones[:min(len(zones), MaxZones)] {
+		a := v.CIDR.Addr().As4()
+		a[2] = byte(i * 16)
+		out = append(out, Subnet{ID: NewID("subnet"), AccountID: v.AccountID, VpcID: v.ID, Zone: zone,
+			CIDR: netip.PrefixFrom(netip.AddrFrom4(a), 20), Default: true, MapPublic: true})
+	}
+	return out
 }
 
 // AddSubnet adds s under the network's ACL.

@@ -14,7 +14,8 @@ CREATE INDEX instance_moving ON instance (state) WHERE state IN ('pending', 'sto
 CREATE INDEX instance_gone ON instance (since) WHERE state = 'terminated';
 
 CREATE TABLE volume (
-  id TEXT PRIMARY KEY, account_id TEXT NOT NULL, instance_id TEXT NOT NULL, node TEXT NOT NULL, size_gib INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+  id TEXT PRIMARY KEY, account_id TEXT NOT NULL, instance_id TEXT NOT NULL, node TEXT NOT NULL, size_gib INTEGER NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE INDEX volume_hash ON volume (hash) WHERE hash <> '';
 CREATE INDEX volume_account ON volume (account_id, id);
 CREATE INDEX volume_instance ON volume (instance_id) WHERE instance_id <> '';
 
