@@ -107,7 +107,7 @@ func boot(t *testing.T, imds string, key ssh.Signer, args ...string) *guest {
 		// The network is 169.254/16 so that QEMU can forward the metadata address.
 		"-netdev", "user,id=n,net=169.254.0.0/16,restrict=off,hostfwd=tcp:" + g.ssh + "-:22," +
 			"guestfwd=tcp:169.254.169.254:80-cmd:busybox nc 127.0.0.1 " + port,
-		"-device", "virtio-net-pci,netdev=n",
+		"-device", "virtio-net-pci,netdev=n", "-device", "virtio-rng-pci",
 	}, args...)...)
 	g.cmd.Stderr = os.Stderr
 	g.started = time.Now()
