@@ -68,6 +68,9 @@ func (t tweaks) check(m *Model) error {
 // sorted returns the members in the order of the answer.
 func (t tweaks) sorted(name string, members []Member) []Member {
 	rank := func(m Member) int {
+		if m.Out == "return" {
+			return -1
+		}
 		if i := slices.Index(t.order[name], m.Out); i >= 0 {
 			return i
 		}

@@ -338,21 +338,21 @@ func (v *DefaultConnectionTrackingConfiguration) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DeleteKeyPairOutput) AppendXML(b []byte) []byte {
-	b = query.AppendString(b, "<keyPairId>", v.KeyPairId, "</keyPairId>")
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
 	b = query.AppendBool(b, "<return>", v.Return, "</return>")
+	b = query.AppendString(b, "<keyPairId>", v.KeyPairId, "</keyPairId>")
 	return b
 }
 
 // AppendXML appends the elements of v to b.
 func (v *DeleteSecurityGroupOutput) AppendXML(b []byte) []byte {
-	b = query.AppendString(b, "<groupId>", v.GroupId, "</groupId>")
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
 	b = query.AppendBool(b, "<return>", v.Return, "</return>")
+	b = query.AppendString(b, "<groupId>", v.GroupId, "</groupId>")
 	return b
 }
 
@@ -371,6 +371,10 @@ func (v *DeleteTagsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DeregisterImageOutput) AppendXML(b []byte) []byte {
+	if v.Return == nil {
+		b = append(b, "<return>true</return>"...)
+	}
+	b = query.AppendBool(b, "<return>", v.Return, "</return>")
 	if len(v.DeleteSnapshotResults) > 0 {
 		b = append(b, "<deleteSnapshotResultSet>"...)
 		for i0 := range v.DeleteSnapshotResults {
@@ -382,10 +386,6 @@ func (v *DeregisterImageOutput) AppendXML(b []byte) []byte {
 	} else {
 		b = append(b, "<deleteSnapshotResultSet/>"...)
 	}
-	if v.Return == nil {
-		b = append(b, "<return>true</return>"...)
-	}
-	b = query.AppendBool(b, "<return>", v.Return, "</return>")
 	return b
 }
 
