@@ -116,6 +116,11 @@ func (v *AttributeValue) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *AuthorizeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *AuthorizeSecurityGroupEgressOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
@@ -126,6 +131,7 @@ func (v *AuthorizeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.SecurityGroupRules[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</securityGroupRuleSet>"...)
 	} else {
@@ -136,6 +142,11 @@ func (v *AuthorizeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *AuthorizeSecurityGroupIngressOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *AuthorizeSecurityGroupIngressOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
@@ -146,6 +157,7 @@ func (v *AuthorizeSecurityGroupIngressOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.SecurityGroupRules[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</securityGroupRuleSet>"...)
 	} else {
@@ -285,6 +297,11 @@ func (v *CpuOptions) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *CreateKeyPairOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *CreateKeyPairOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<keyPairId>", v.KeyPairId, "</keyPairId>")
 	b = query.AppendString(b, "<keyName>", v.KeyName, "</keyName>")
 	b = query.AppendString(b, "<keyFingerprint>", v.KeyFingerprint, "</keyFingerprint>")
@@ -295,6 +312,7 @@ func (v *CreateKeyPairOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Tags[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</tagSet>"...)
 	} else {
@@ -305,6 +323,11 @@ func (v *CreateKeyPairOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *CreateSecurityGroupOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *CreateSecurityGroupOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = append(b, "<return>true</return>"...)
 	b = query.AppendString(b, "<groupId>", v.GroupId, "</groupId>")
 	b = query.AppendString(b, "<securityGroupArn>", v.SecurityGroupArn, "</securityGroupArn>")
@@ -314,6 +337,7 @@ func (v *CreateSecurityGroupOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Tags[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</tagSet>"...)
 	} else {
@@ -371,6 +395,11 @@ func (v *DeleteTagsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DeregisterImageOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DeregisterImageOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
@@ -381,6 +410,7 @@ func (v *DeregisterImageOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.DeleteSnapshotResults[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</deleteSnapshotResultSet>"...)
 	} else {
@@ -391,12 +421,18 @@ func (v *DeregisterImageOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeAccountAttributesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeAccountAttributesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.AccountAttributes) > 0 {
 		b = append(b, "<accountAttributeSet>"...)
 		for i0 := range v.AccountAttributes {
 			b = append(b, "<item>"...)
 			b = v.AccountAttributes[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</accountAttributeSet>"...)
 	} else {
@@ -407,12 +443,18 @@ func (v *DescribeAccountAttributesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeAddressesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeAddressesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.Addresses) > 0 {
 		b = append(b, "<addressesSet>"...)
 		for i0 := range v.Addresses {
 			b = append(b, "<item>"...)
 			b = v.Addresses[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</addressesSet>"...)
 	} else {
@@ -423,12 +465,18 @@ func (v *DescribeAddressesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeAvailabilityZonesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeAvailabilityZonesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.AvailabilityZones) > 0 {
 		b = append(b, "<availabilityZoneInfo>"...)
 		for i0 := range v.AvailabilityZones {
 			b = append(b, "<item>"...)
 			b = v.AvailabilityZones[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</availabilityZoneInfo>"...)
 	} else {
@@ -439,12 +487,18 @@ func (v *DescribeAvailabilityZonesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeDhcpOptionsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeDhcpOptionsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.DhcpOptions) > 0 {
 		b = append(b, "<dhcpOptionsSet>"...)
 		for i0 := range v.DhcpOptions {
 			b = append(b, "<item>"...)
 			b = v.DhcpOptions[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</dhcpOptionsSet>"...)
 	} else {
@@ -456,12 +510,18 @@ func (v *DescribeDhcpOptionsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeImageAttributeOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeImageAttributeOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.BlockDeviceMappings) > 0 {
 		b = append(b, "<blockDeviceMapping>"...)
 		for i0 := range v.BlockDeviceMappings {
 			b = append(b, "<item>"...)
 			b = v.BlockDeviceMappings[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</blockDeviceMapping>"...)
 	} else {
@@ -504,6 +564,7 @@ func (v *DescribeImageAttributeOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.LaunchPermissions[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</launchPermission>"...)
 	} else {
@@ -515,6 +576,7 @@ func (v *DescribeImageAttributeOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.ProductCodes[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</productCodes>"...)
 	} else {
@@ -545,12 +607,18 @@ func (v *DescribeImageAttributeOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeImagesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeImagesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.Images) > 0 {
 		b = append(b, "<imagesSet>"...)
 		for i0 := range v.Images {
 			b = append(b, "<item>"...)
 			b = v.Images[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</imagesSet>"...)
 	} else {
@@ -562,12 +630,18 @@ func (v *DescribeImagesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInstanceAttributeOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInstanceAttributeOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.BlockDeviceMappings) > 0 {
 		b = append(b, "<blockDeviceMapping>"...)
 		for i0 := range v.BlockDeviceMappings {
 			b = append(b, "<item>"...)
 			b = v.BlockDeviceMappings[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</blockDeviceMapping>"...)
 	} else {
@@ -604,6 +678,7 @@ func (v *DescribeInstanceAttributeOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Groups[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</groupSet>"...)
 	} else {
@@ -631,6 +706,7 @@ func (v *DescribeInstanceAttributeOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.ProductCodes[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</productCodes>"...)
 	} else {
@@ -666,12 +742,18 @@ func (v *DescribeInstanceAttributeOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInstanceCreditSpecificationsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInstanceCreditSpecificationsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InstanceCreditSpecifications) > 0 {
 		b = append(b, "<instanceCreditSpecificationSet>"...)
 		for i0 := range v.InstanceCreditSpecifications {
 			b = append(b, "<item>"...)
 			b = v.InstanceCreditSpecifications[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instanceCreditSpecificationSet>"...)
 	} else {
@@ -683,12 +765,18 @@ func (v *DescribeInstanceCreditSpecificationsOutput) AppendXML(b []byte) []byte 
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInstanceStatusOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInstanceStatusOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InstanceStatuses) > 0 {
 		b = append(b, "<instanceStatusSet>"...)
 		for i0 := range v.InstanceStatuses {
 			b = append(b, "<item>"...)
 			b = v.InstanceStatuses[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instanceStatusSet>"...)
 	} else {
@@ -700,12 +788,18 @@ func (v *DescribeInstanceStatusOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInstanceTypeOfferingsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInstanceTypeOfferingsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InstanceTypeOfferings) > 0 {
 		b = append(b, "<instanceTypeOfferingSet>"...)
 		for i0 := range v.InstanceTypeOfferings {
 			b = append(b, "<item>"...)
 			b = v.InstanceTypeOfferings[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instanceTypeOfferingSet>"...)
 	} else {
@@ -717,12 +811,18 @@ func (v *DescribeInstanceTypeOfferingsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInstanceTypesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInstanceTypesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InstanceTypes) > 0 {
 		b = append(b, "<instanceTypeSet>"...)
 		for i0 := range v.InstanceTypes {
 			b = append(b, "<item>"...)
 			b = v.InstanceTypes[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instanceTypeSet>"...)
 	} else {
@@ -734,6 +834,11 @@ func (v *DescribeInstanceTypesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Reservations) > 0 {
 		b = append(b, "<reservationSet>"...)
@@ -741,6 +846,7 @@ func (v *DescribeInstancesOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Reservations[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</reservationSet>"...)
 	} else {
@@ -751,12 +857,18 @@ func (v *DescribeInstancesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeInternetGatewaysOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeInternetGatewaysOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InternetGateways) > 0 {
 		b = append(b, "<internetGatewaySet>"...)
 		for i0 := range v.InternetGateways {
 			b = append(b, "<item>"...)
 			b = v.InternetGateways[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</internetGatewaySet>"...)
 	} else {
@@ -768,12 +880,18 @@ func (v *DescribeInternetGatewaysOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeKeyPairsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeKeyPairsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.KeyPairs) > 0 {
 		b = append(b, "<keySet>"...)
 		for i0 := range v.KeyPairs {
 			b = append(b, "<item>"...)
 			b = v.KeyPairs[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</keySet>"...)
 	} else {
@@ -784,12 +902,18 @@ func (v *DescribeKeyPairsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeNetworkAclsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeNetworkAclsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.NetworkAcls) > 0 {
 		b = append(b, "<networkAclSet>"...)
 		for i0 := range v.NetworkAcls {
 			b = append(b, "<item>"...)
 			b = v.NetworkAcls[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</networkAclSet>"...)
 	} else {
@@ -801,12 +925,18 @@ func (v *DescribeNetworkAclsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeNetworkInterfacesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeNetworkInterfacesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.NetworkInterfaces) > 0 {
 		b = append(b, "<networkInterfaceSet>"...)
 		for i0 := range v.NetworkInterfaces {
 			b = append(b, "<item>"...)
 			b = v.NetworkInterfaces[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</networkInterfaceSet>"...)
 	} else {
@@ -818,12 +948,18 @@ func (v *DescribeNetworkInterfacesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeRegionsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeRegionsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.Regions) > 0 {
 		b = append(b, "<regionInfo>"...)
 		for i0 := range v.Regions {
 			b = append(b, "<item>"...)
 			b = v.Regions[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</regionInfo>"...)
 	} else {
@@ -834,6 +970,11 @@ func (v *DescribeRegionsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeRouteTablesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeRouteTablesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.RouteTables) > 0 {
 		b = append(b, "<routeTableSet>"...)
@@ -841,6 +982,7 @@ func (v *DescribeRouteTablesOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.RouteTables[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</routeTableSet>"...)
 	} else {
@@ -851,6 +993,11 @@ func (v *DescribeRouteTablesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeSecurityGroupRulesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeSecurityGroupRulesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.SecurityGroupRules) > 0 {
 		b = append(b, "<securityGroupRuleSet>"...)
@@ -858,6 +1005,7 @@ func (v *DescribeSecurityGroupRulesOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.SecurityGroupRules[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</securityGroupRuleSet>"...)
 	} else {
@@ -868,6 +1016,11 @@ func (v *DescribeSecurityGroupRulesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeSecurityGroupsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeSecurityGroupsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.SecurityGroups) > 0 {
 		b = append(b, "<securityGroupInfo>"...)
@@ -875,6 +1028,7 @@ func (v *DescribeSecurityGroupsOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.SecurityGroups[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</securityGroupInfo>"...)
 	} else {
@@ -885,6 +1039,11 @@ func (v *DescribeSecurityGroupsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeSnapshotsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeSnapshotsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Snapshots) > 0 {
 		b = append(b, "<snapshotSet>"...)
@@ -892,6 +1051,7 @@ func (v *DescribeSnapshotsOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Snapshots[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</snapshotSet>"...)
 	} else {
@@ -902,6 +1062,11 @@ func (v *DescribeSnapshotsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeSubnetsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeSubnetsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Subnets) > 0 {
 		b = append(b, "<subnetSet>"...)
@@ -909,6 +1074,7 @@ func (v *DescribeSubnetsOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Subnets[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</subnetSet>"...)
 	} else {
@@ -919,6 +1085,11 @@ func (v *DescribeSubnetsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeTagsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeTagsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Tags) > 0 {
 		b = append(b, "<tagSet>"...)
@@ -926,6 +1097,7 @@ func (v *DescribeTagsOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Tags[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</tagSet>"...)
 	} else {
@@ -936,6 +1108,11 @@ func (v *DescribeTagsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeVolumesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeVolumesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Volumes) > 0 {
 		b = append(b, "<volumeSet>"...)
@@ -943,6 +1120,7 @@ func (v *DescribeVolumesOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Volumes[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</volumeSet>"...)
 	} else {
@@ -974,6 +1152,11 @@ func (v *DescribeVpcAttributeOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *DescribeVpcsOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeVpcsOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	if len(v.Vpcs) > 0 {
 		b = append(b, "<vpcSet>"...)
@@ -981,6 +1164,7 @@ func (v *DescribeVpcsOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Vpcs[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</vpcSet>"...)
 	} else {
@@ -1428,6 +1612,11 @@ func (v *ImageWatermark) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *ImportKeyPairOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *ImportKeyPairOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<keyPairId>", v.KeyPairId, "</keyPairId>")
 	b = query.AppendString(b, "<keyName>", v.KeyName, "</keyName>")
 	b = query.AppendString(b, "<keyFingerprint>", v.KeyFingerprint, "</keyFingerprint>")
@@ -1437,6 +1626,7 @@ func (v *ImportKeyPairOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Tags[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</tagSet>"...)
 	} else {
@@ -2464,12 +2654,18 @@ func (v *ModifyInstanceAttributeOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *ModifyInstanceCreditSpecificationOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *ModifyInstanceCreditSpecificationOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.SuccessfulInstanceCreditSpecifications) > 0 {
 		b = append(b, "<successfulInstanceCreditSpecificationSet>"...)
 		for i0 := range v.SuccessfulInstanceCreditSpecifications {
 			b = append(b, "<item>"...)
 			b = v.SuccessfulInstanceCreditSpecifications[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</successfulInstanceCreditSpecificationSet>"...)
 	} else {
@@ -2481,6 +2677,7 @@ func (v *ModifyInstanceCreditSpecificationOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.UnsuccessfulInstanceCreditSpecifications[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</unsuccessfulInstanceCreditSpecificationSet>"...)
 	} else {
@@ -2510,12 +2707,18 @@ func (v *ModifyInstanceMetadataOptionsOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *MonitorInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *MonitorInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InstanceMonitorings) > 0 {
 		b = append(b, "<instancesSet>"...)
 		for i0 := range v.InstanceMonitorings {
 			b = append(b, "<item>"...)
 			b = v.InstanceMonitorings[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instancesSet>"...)
 	} else {
@@ -3125,6 +3328,11 @@ func (v *Reservation) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *RevokeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *RevokeSecurityGroupEgressOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
@@ -3135,6 +3343,7 @@ func (v *RevokeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.RevokedSecurityGroupRules[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</revokedSecurityGroupRuleSet>"...)
 	} else {
@@ -3146,6 +3355,7 @@ func (v *RevokeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.UnknownIpPermissions[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</unknownIpPermissionSet>"...)
 	} else {
@@ -3156,6 +3366,11 @@ func (v *RevokeSecurityGroupEgressOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *RevokeSecurityGroupIngressOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *RevokeSecurityGroupIngressOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if v.Return == nil {
 		b = append(b, "<return>true</return>"...)
 	}
@@ -3166,6 +3381,7 @@ func (v *RevokeSecurityGroupIngressOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.RevokedSecurityGroupRules[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</revokedSecurityGroupRuleSet>"...)
 	} else {
@@ -3177,6 +3393,7 @@ func (v *RevokeSecurityGroupIngressOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.UnknownIpPermissions[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</unknownIpPermissionSet>"...)
 	} else {
@@ -3301,12 +3518,20 @@ func (v *RouteTableAssociationState) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *RunInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *RunInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
+	b = query.AppendString(b, "<reservationId>", v.ReservationId, "</reservationId>")
+	b = query.AppendString(b, "<ownerId>", v.OwnerId, "</ownerId>")
 	if len(v.Groups) > 0 {
 		b = append(b, "<groupSet>"...)
 		for i0 := range v.Groups {
 			b = append(b, "<item>"...)
 			b = v.Groups[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</groupSet>"...)
 	} else {
@@ -3318,14 +3543,13 @@ func (v *RunInstancesOutput) AppendXML(b []byte) []byte {
 			b = append(b, "<item>"...)
 			b = v.Instances[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instancesSet>"...)
 	} else {
 		b = append(b, "<instancesSet/>"...)
 	}
-	b = query.AppendString(b, "<ownerId>", v.OwnerId, "</ownerId>")
 	b = query.AppendString(b, "<requesterId>", v.RequesterId, "</requesterId>")
-	b = query.AppendString(b, "<reservationId>", v.ReservationId, "</reservationId>")
 	return b
 }
 
@@ -3461,12 +3685,18 @@ func (v *Snapshot) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *StartInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *StartInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.StartingInstances) > 0 {
 		b = append(b, "<instancesSet>"...)
 		for i0 := range v.StartingInstances {
 			b = append(b, "<item>"...)
 			b = v.StartingInstances[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instancesSet>"...)
 	} else {
@@ -3484,12 +3714,18 @@ func (v *StateReason) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *StopInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *StopInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.StoppingInstances) > 0 {
 		b = append(b, "<instancesSet>"...)
 		for i0 := range v.StoppingInstances {
 			b = append(b, "<item>"...)
 			b = v.StoppingInstances[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instancesSet>"...)
 	} else {
@@ -3602,12 +3838,18 @@ func (v *TagDescription) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *TerminateInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *TerminateInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.TerminatingInstances) > 0 {
 		b = append(b, "<instancesSet>"...)
 		for i0 := range v.TerminatingInstances {
 			b = append(b, "<item>"...)
 			b = v.TerminatingInstances[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instancesSet>"...)
 	} else {
@@ -3618,12 +3860,18 @@ func (v *TerminateInstancesOutput) AppendXML(b []byte) []byte {
 
 // AppendXML appends the elements of v to b.
 func (v *UnmonitorInstancesOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *UnmonitorInstancesOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	if len(v.InstanceMonitorings) > 0 {
 		b = append(b, "<instancesSet>"...)
 		for i0 := range v.InstanceMonitorings {
 			b = append(b, "<item>"...)
 			b = v.InstanceMonitorings[i0].AppendXML(b)
 			b = append(b, "</item>"...)
+			b = flush(b)
 		}
 		b = append(b, "</instancesSet>"...)
 	} else {

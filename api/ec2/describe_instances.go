@@ -1,0 +1,81 @@
+package ec2
+
+import (
+	"context"
+
+	"eucad/api/ec2/wire"
+	"eucad/api/query"
+	"eucad/store/cloud"
+)
+
+// describeInstances tells about instances; see views for how it is fast.
+func (s *Server) describeInstances(ctx context.Context, in *wire.DescribeInstancesInput) (*instancesAnswer, error) {
+	if len(in.InstanceIds) > 0 && in.MaxResults != nil {
+		return nil, cloud.Faultf("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
+	}
+	match, err := query.Compile(wire.Filters(in.Filters), instanceFilters, (*instanceItem).tagMap)
+	if err != nil {
+		return nil, err
+	}
+	items, err := s.selectInstances(ctx, in.InstanceIds)
+	if err != nil {
+		return nil, err
+	}
+	items = keep(items, match)
+	page, next, err := query.Page(ctx, items, (*instanceItem).pageKey, in.MaxResults, in.NextToken, query.Thousand)
+	if err != nil {
+		return nil, err
+	}
+	return &instancesAnswer{page, next}, nil
+}
+
+func (it *instanceItem) pageKey() string           { return it.key }
+func (it *instanceItem) tagMap() map[string]string { return it.tagged }
+
+// keep returns the things that match, all of them when match is nil. It
+// overwrites list.
+func keep[T any](list []T, match func(T) bool) []T {
+	if match == nil {
+		return list
+	}
+	out := list[:0]
+	for _, v := range list {
+		if match(v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// instancesAnswer is a wire.DescribeInstancesOutput whose instances are
+// encoded already.
+type instancesAnswer struct {
+	items []*instanceItem
+	next  *string
+}
+
+// AppendXML writes what a wire.DescribeInstancesOutput would, which a test
+// compares.
+func (a *instancesAnswer) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<nextToken>", a.next, "</nextToken>")
+	if len(a.items) == 0 {
+		return append(b, "<reservationSet/>"...)
+	}
+	b = append(b, "<reservationSet>"...)
+	for i, it := range a.items {
+		if i == 0 || it.ReservationID != a.items[i-1].ReservationID {
+			b = append(b, "<item><reservationId>"...)
+			b = append(b, it.ReservationID...)
+			b = append(b, "</reservationId><ownerId>"...)
+			b = append(b, it.AccountID...)
+			b = append(b, "</ownerId><groupSet/><instancesSet>"...)
+		}
+		b = append(b, "<item>"...)
+		b = append(b, it.xml...)
+		b = append(b, "</item>"...)
+		if i == len(a.items)-1 || it.ReservationID != a.items[i+1].ReservationID {
+			b = append(b, "</instancesSet></item>"...)
+		}
+	}
+	return append(b, "</reservationSet>"...)
+}

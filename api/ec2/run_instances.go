@@ -1,0 +1,256 @@
+package ec2
+
+import (
+	"context"
+
+	"eucad/api/ec2/wire"
+	"eucad/api/query"
+	"eucad/store"
+	"eucad/store/cloud"
+)
+
+// runInstances places instances and writes all their rows; control and the
+// nodes do the rest.
+func (s *Server) runInstances(ctx context.Context, in *wire.RunInstancesInput) (*wire.RunInstancesOutput, error) {
+	l, err := s.newLaunch(in)
+	if err != nil {
+		return nil, err
+	}
+	var items []*instanceItem
+	err = s.DB.Write(ctx, func(tx store.Tx) error {
+		acct, hash := account(ctx), query.RequestHash(ctx)
+		if l.token != "" {
+			id, found, err := tx.Idempotent(ctx, acct, "RunInstances", l.token, hash)
+			if err != nil {
+				return err
+			}
+			if found {
+				items, err = s.reservation(ctx, tx, acct, id)
+				return err
+			}
+		}
+		if items, err = s.launch(ctx, tx, acct, l); err != nil || l.token == "" {
+			return err
+		}
+		return tx.KeepToken(ctx, acct, "RunInstances", l.token, hash, items[0].ReservationID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &wire.RunInstancesOutput{OwnerId: query.Ptr(account(ctx))}
+	for _, it := range items {
+		out.ReservationId = &it.ReservationID
+		out.Instances = append(out.Instances, s.wireInstance(it))
+	}
+	return out, nil
+}
+
+// reservation returns what an earlier request with the same token started.
+func (s *Server) reservation(ctx context.Context, tx store.Tx, account, id string) ([]*instanceItem, error) {
+	list, err := tx.InstancesOfReservation(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	names := groupNames{}
+	items := make([]*instanceItem, len(list))
+	for n, i := range list {
+		if items[n], err = s.readItem(ctx, tx.Rx, i, names); err != nil {
+			return nil, err
+		}
+	}
+	sortItems(items)
+	return items, nil
+}
+
+// launch starts as many instances as fit, up to l.max.
+func (s *Server) launch(ctx context.Context, tx store.Tx, account string, l *launch) ([]*instanceItem, error) {
+	m, err := l.resolve(ctx, tx, account)
+	if err != nil {
+		return nil, err
+	}
+	disks, err := l.planDisks(ctx, tx, account, m)
+	if err != nil {
+		return nil, err
+	}
+	subs, err := l.subnetsFor(ctx, tx, account)
+	if err != nil {
+		return nil, err
+	}
+	sub, nodes, err := l.place(ctx, tx, m, disks, subs)
+	if err != nil {
+		return nil, err
+	}
+	nics, err := l.planNICs(ctx, tx, account, sub, s.Cfg.PublicPool.IsValid())
+	if err != nil {
+		return nil, err
+	}
+	count, err := l.addressesFor(ctx, tx, nics, len(nodes))
+	if err != nil {
+		return nil, err
+	}
+	l.base.AccountID, l.base.ReservationID = account, cloud.NewID("r")
+	l.base.State, l.base.Since, l.base.Launched, l.base.Created, l.base.StatusSince = cloud.Pending, tx.Now(), tx.Now(), tx.Now(), tx.Now()
+	l.base.VpcID, l.base.SubnetID, l.base.Zone, l.base.Boot = sub.VpcID, nics[0].subnet.ID, sub.Zone, 1
+	names := groupNames{}
+	var items []*instanceItem
+	for n, node := range nodes[:count] {
+		it, err := s.addInstance(ctx, tx, l, int64(n), node, disks, nics, names)
+		if cloud.FaultCode(err) == "InsufficientAddressCapacity" && n >= l.min {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+	}
+	return items, tx.Audit(ctx)
+}
+
+// resolve looks up the images and the key that the request names.
+func (l *launch) resolve(ctx context.Context, tx store.Tx, account string) (cloud.Image, error) {
+	m, err := tx.Image(ctx, account, l.imageID)
+	switch {
+	case err != nil:
+		return m, err
+	case m.State != "available":
+		return m, cloud.Faultf("InvalidAMIID.Unavailable", "The image ID '%s' is not available; it is %s.", m.ID, m.State)
+	}
+	b := &l.base
+	b.ImageID, b.Arch, b.RootDevice, b.UEFI, b.EnaSupport = m.ID, m.Arch, m.RootDevice, m.UEFI, m.EnaSupport
+	b.KernelID, b.RamdiskID = m.KernelID, m.RamdiskID
+	if l.kernelID != "" {
+		b.KernelID = l.kernelID
+	}
+	if l.ramdiskID != "" {
+		b.RamdiskID = l.ramdiskID
+	}
+	if b.KernelHash, err = bootImage(ctx, tx.Rx, account, "kernel", b.KernelID); err != nil {
+		return m, err
+	}
+	if b.RamdiskHash, err = bootImage(ctx, tx.Rx, account, "ramdisk", b.RamdiskID); err != nil {
+		return m, err
+	}
+	if l.keyName != "" {
+		if _, err := tx.KeyPairByName(ctx, account, l.keyName); err != nil {
+			return m, err
+		}
+	}
+	b.Metadata = cloud.DefaultMetadataOptions
+	if m.ImdsSupport == "v2.0" { // EC2 docs: "Configure the AMI" for IMDSv2
+		b.Metadata.Tokens, b.Metadata.HopLimit = "required", 2
+	}
+	if l.metadata != nil {
+		err = setMetadata(&b.Metadata, l.metadata)
+	}
+	return m, err
+}
+
+// bootImage returns the content of the kernel or ramdisk image id, "" for none.
+func bootImage(ctx context.Context, rx store.Rx, account, kind, id string) (string, error) {
+	if id == "" {
+		return "", nil
+	}
+	if err := checkIDs(map[string]string{"kernel": "aki", "ramdisk": "ari"}[kind], id); err != nil {
+		return "", err
+	}
+	m, err := rx.Image(ctx, account, id)
+	switch {
+	case err != nil:
+		return "", err
+	case m.Type != kind || m.State != "available":
+		return "", cloud.Faultf("InvalidAMIID.Unavailable", "The image ID '%s' is not an available %s image.", id, kind)
+	}
+	return m.Hash, nil
+}
+
+// place finds the subnet in whose zone the most instances fit, up to l.max,
+// and a node for each of them.
+func (l *launch) place(ctx context.Context, tx store.Tx, m cloud.Image, disks []diskPlan, subs []cloud.Subnet) (cloud.Subnet, []cloud.Node, error) {
+	nodes, err := tx.Nodes(ctx)
+	if err != nil {
+		return cloud.Subnet{}, nil, err
+	}
+	use, err := tx.Use(ctx)
+	if err != nil {
+		return cloud.Subnet{}, nil, err
+	}
+	need := cloud.Need{Type: l.typ.Name, Arch: m.Arch, CPUs: l.typ.CPUs, MemoryMiB: l.typ.MemoryMiB}
+	for _, d := range disks {
+		need.DiskGiB += d.vol.SizeGiB
+	}
+	if len(subs) > 1 { // the roomiest zone first, so that zones fill evenly
+		if n, err := cloud.Place(nodes, use, need); err == nil {
+			for i := range subs {
+				if subs[i].Zone == n.Zone {
+					subs[0], subs[i] = subs[i], subs[0]
+				}
+			}
+		}
+	}
+	var sub cloud.Subnet
+	var best []cloud.Node
+	var short error
+	for _, candidate := range subs {
+		if len(best) == l.max {
+			break
+		}
+		need.Zone = candidate.Zone
+		fit, err := placeMany(nodes, use, need, l.max)
+		if len(fit) > len(best) {
+			sub, best = candidate, fit
+		}
+		if short == nil {
+			short = err
+		}
+	}
+	if len(best) < l.min {
+		return sub, nil, short
+	}
+	return sub, best, nil
+}
+
+// placeMany places up to max instances beside each other; with fewer it tells
+// why there are no more. It leaves use as it is.
+func placeMany(nodes []cloud.Node, use map[string]cloud.Use, need cloud.Need, max int) (placed []cloud.Node, short error) {
+	was := map[string]cloud.Use{}
+	for len(placed) < max {
+		n, err := cloud.Place(nodes, use, need)
+		if err != nil {
+			short = err
+			break
+		}
+		if _, ok := was[n.Name]; !ok {
+			was[n.Name] = use[n.Name]
+		}
+		use[n.Name] = use[n.Name].Add(need)
+		placed = append(placed, n)
+	}
+	for name, u := range was {
+		use[name] = u
+	}
+	return placed, short
+}
+
+// addressesFor returns for how many instances, up to n, the subnets have addresses.
+func (l *launch) addressesFor(ctx context.Context, tx store.Tx, nics []nicPlan, n int) (int, error) {
+	if n == 1 {
+		return 1, nil // FreePrivateIP tells
+	}
+	want := map[string]int64{} // subnet → addresses of one instance in it
+	for _, p := range nics {
+		want[p.subnet.ID] += int64(1 + len(p.secondary) + p.more)
+	}
+	for _, p := range nics {
+		free, err := tx.FreePrivateIPs(ctx, p.subnet)
+		if err != nil {
+			return 0, err
+		}
+		each := want[p.subnet.ID]
+		n = min(n, int(free/each))
+		if n < l.min {
+			return 0, cloud.Faultf("InsufficientFreeAddressesInSubnet", "Subnet '%s' (%s) has %d free addresses; %d are missing for %d instances.",
+				p.subnet.ID, p.subnet.CIDR, free, each*int64(l.min)-free, l.min)
+		}
+	}
+	return n, nil
+}
