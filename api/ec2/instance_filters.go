@@ -19,7 +19,7 @@ func some(s string) []string {
 	return []string{s}
 }
 
-func flag(b bool) []string         { return []string{strconv.FormatBool(b)} }
+func yesNo(b bool) []string        { return []string{strconv.FormatBool(b)} }
 func number(n int64) []string      { return []string{strconv.FormatInt(n, 10)} }
 func instant(t time.Time) []string { return []string{t.UTC().Format(query.TimeFormat)} }
 
@@ -116,8 +116,8 @@ var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
 	"capacity-reservation-id":             none,
 	"client-token":                        func(it *instanceItem) []string { return one(it.ClientToken) },
 	"current-instance-boot-mode":          func(it *instanceItem) []string { return one(bootMode(it.UEFI)) },
-	"ebs-optimized":                       func(it *instanceItem) []string { return flag(it.EbsOptimized) },
-	"ena-support":                         func(it *instanceItem) []string { return flag(it.EnaSupport) },
+	"ebs-optimized":                       func(it *instanceItem) []string { return yesNo(it.EbsOptimized) },
+	"ena-support":                         func(it *instanceItem) []string { return yesNo(it.EnaSupport) },
 	"enclave-options.enabled":             constant("false"),
 	"hibernation-options.configured":      constant("false"),
 	"host-id":                             none,
@@ -175,7 +175,7 @@ var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
 	"vpc-id":                                                        func(it *instanceItem) []string { return one(it.VpcID) },
 
 	"block-device-mapping.attach-time":           ofMappings(func(m *cloud.Mapping) string { return instant(m.Attached)[0] }),
-	"block-device-mapping.delete-on-termination": ofMappings(func(m *cloud.Mapping) string { return flag(m.DeleteOnTermination)[0] }),
+	"block-device-mapping.delete-on-termination": ofMappings(func(m *cloud.Mapping) string { return yesNo(m.DeleteOnTermination)[0] }),
 	"block-device-mapping.device-name":           ofMappings(func(m *cloud.Mapping) string { return m.Device }),
 	"block-device-mapping.status":                ofMappings(func(*cloud.Mapping) string { return "attached" }),
 	"block-device-mapping.volume-id":             ofMappings(func(m *cloud.Mapping) string { return m.VolumeID }),
@@ -184,7 +184,7 @@ var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
 	"instance.group-name": ofPrimary(groupNamesOf),
 	"group-id":            ofPrimary(groupIDs),
 	"group-name":          ofPrimary(groupNamesOf),
-	"source-dest-check":   ofPrimary(func(n *nic) []string { return flag(!n.NoSourceDestCheck) }),
+	"source-dest-check":   ofPrimary(func(n *nic) []string { return yesNo(!n.NoSourceDestCheck) }),
 	"ip-address":          ofPrimary(publicIPs),
 	"private-ip-address":  func(it *instanceItem) []string { return one(it.PrivateIP.String()) },
 	"private-dns-name":    func(it *instanceItem) []string { return one(it.privateName) },
@@ -208,7 +208,7 @@ var nicFilters = query.Fields[*instanceItem]{
 	"network-interface.association.public-ip":                ofNICs(publicIPs),
 	"network-interface.attachment.attach-time":               ofNICs(func(n *nic) []string { return instant(n.Attached) }),
 	"network-interface.attachment.attachment-id":             ofNICs(func(n *nic) []string { return one(n.AttachmentID) }),
-	"network-interface.attachment.delete-on-termination":     ofNICs(func(n *nic) []string { return flag(n.DeleteOnTermination) }),
+	"network-interface.attachment.delete-on-termination":     ofNICs(func(n *nic) []string { return yesNo(n.DeleteOnTermination) }),
 	"network-interface.attachment.device-index":              ofNICs(func(n *nic) []string { return number(n.DeviceIndex) }),
 	"network-interface.attachment.instance-id":               ofNICs(func(n *nic) []string { return one(n.InstanceID) }),
 	"network-interface.attachment.instance-owner-id":         ofNICs(func(n *nic) []string { return one(n.AccountID) }),
@@ -235,7 +235,7 @@ var nicFilters = query.Fields[*instanceItem]{
 	"network-interface.public-dns-name":                      func(it *instanceItem) []string { return some(it.publicName) },
 	"network-interface.requester-id":                         none,
 	"network-interface.requester-managed":                    ofNICs(func(*nic) []string { return one("false") }),
-	"network-interface.source-dest-check":                    ofNICs(func(n *nic) []string { return flag(!n.NoSourceDestCheck) }),
+	"network-interface.source-dest-check":                    ofNICs(func(n *nic) []string { return yesNo(!n.NoSourceDestCheck) }),
 	"network-interface.status":                               ofNICs(func(*nic) []string { return one("in-use") }),
 	"network-interface.subnet-id":                            ofNICs(func(n *nic) []string { return one(n.SubnetID) }),
 	"network-interface.vpc-id":                               ofNICs(func(n *nic) []string { return one(n.VpcID) }),
