@@ -14,22 +14,40 @@ import (
 
 const xmlHead = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 
-// buffers recycles the memory of answers; big ones are left to the collector.
+// An answer is encoded into one buffer and sent with its length if it stays
+// under flushSize; a larger one is sent in pieces of that size, so that a
+// Describe of thousands does not hold megabytes.
+const (
+	flushSize = 64 << 10
+	maxKept   = 4 * flushSize // a buffer that grew beyond is left to the collector
+)
+
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-const maxKept = 4 << 20
-
-// write sends a document made by appendTo.
-func write(w http.ResponseWriter, req *Request, status int, appendTo func([]byte) []byte) {
-	buf := buffers.Get().(*[]byte)
-	b := appendTo((*buf)[:0])
+// write sends a document made by appendTo, which may flush in between.
+func write(w http.ResponseWriter, req *Request, status int, appendTo func(b []byte, flush func([]byte) []byte) []byte) {
 	head := w.Header()
 	head["Content-Type"] = []string{"text/xml;charset=UTF-8"}
 	head["X-Amzn-Requestid"] = []string{req.ID}
 	head["Cache-Control"] = []string{"no-cache, no-store"}
-	head["Content-Length"] = []string{strconv.Itoa(len(b))}
-	w.WriteHeader(status)
-	w.Write(b) // an error means the client has gone
+	flushed := false
+	buf := buffers.Get().(*[]byte)
+	b := appendTo((*buf)[:0], func(b []byte) []byte {
+		if len(b) < flushSize {
+			return b
+		}
+		if !flushed {
+			flushed = true
+			w.WriteHeader(status)
+		}
+		w.Write(b) // an error means the client has gone
+		return b[:0]
+	})
+	if !flushed {
+		head["Content-Length"] = []string{strconv.Itoa(len(b))}
+		w.WriteHeader(status)
+	}
+	w.Write(b)
 	if cap(b) <= maxKept {
 		*buf = b
 		buffers.Put(buf)
@@ -38,7 +56,7 @@ func write(w http.ResponseWriter, req *Request, status int, appendTo func([]byte
 
 // writeAnswer sends the answer of an action that succeeded.
 func writeAnswer(w http.ResponseWriter, s *Service, req *Request, out Output) {
-	write(w, req, http.StatusOK, func(b []byte) []byte {
+	write(w, req, http.StatusOK, func(b []byte, flush func([]byte) []byte) []byte {
 		b = append(b, xmlHead...)
 		b = append(b, '<')
 		b = append(b, req.Action...)
@@ -50,7 +68,11 @@ func writeAnswer(w http.ResponseWriter, s *Service, req *Request, out Output) {
 			b = append(b, "<requestId>"...)
 			b = append(b, req.ID...)
 			b = append(b, "</requestId>"...)
-			b = out.AppendXML(b)
+			if st, ok := out.(Streamer); ok {
+				b = st.StreamXML(b, flush)
+			} else {
+				b = out.AppendXML(b)
+			}
 		} else {
 			b = appendResult(b, req, out)
 		}
@@ -98,7 +120,7 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, s *Service,
 		f = &cloud.Fault{Code: "InternalError", Msg: "An internal error has occurred. The request id tells the operator more: " + req.ID}
 	}
 	status := statusOf(f.Code)
-	write(w, req, status, func(b []byte) []byte {
+	write(w, req, status, func(b []byte, _ func([]byte) []byte) []byte {
 		b = append(b, xmlHead...)
 		if s.Dialect == EC2 {
 			return appendEC2Error(b, req, f)

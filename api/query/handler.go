@@ -83,7 +83,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, req *Request, sv
 		return nil, err
 	}
 	req.params = sorted
-	dry, err := dryRun(ps)
+	dry, err := dryRun(sorted)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,16 @@ type Output interface {
 	AppendXML(b []byte) []byte
 }
 
+// A Streamer is an Output that can be sent before all of it is encoded.
+type Streamer interface {
+	// StreamXML is AppendXML that passes b through flush now and then and goes
+	// on with what flush returns.
+	StreamXML(b []byte, flush func([]byte) []byte) []byte
+}
+
+// Keep is the flush that keeps everything.
+func Keep(b []byte) []byte { return b }
+
 // TimeFormat is how answers write a time, which is always UTC.
 const TimeFormat = "2006-01-02T15:04:05.000Z"
 

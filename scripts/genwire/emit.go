@@ -76,15 +76,21 @@ func (g *generator) encoders() {
 	}
 }
 
-// encoder writes the AppendXML method of a struct.
+// encoder writes the AppendXML method of a struct. The answer of an action that
+// lists things gets StreamXML too, which AppendXML is a case of.
 func (g *generator) encoder(s string) {
-	g.p("// AppendXML appends the elements of v to b.\nfunc (v *%s) AppendXML(b []byte) []byte {\n", s)
-	op, top := strings.CutSuffix(s, "Output")
-	_, top = slices.BinarySearch(g.Actions, op)
+	op, isOutput := strings.CutSuffix(s, "Output")
+	top := isOutput && slices.Contains(g.Actions, op)
+	members := slices.DeleteFunc(g.sorted(s, g.Structs[s]), func(m Member) bool { return m.Out == "" })
+	if top && slices.ContainsFunc(members, g.listsStructs) {
+		g.p("// AppendXML appends the elements of v to b.\nfunc (v *%s) AppendXML(b []byte) []byte {\nreturn v.StreamXML(b, query.Keep)\n}\n\n", s)
+		g.p("// StreamXML does the same, but passes b through flush after each item of a list.\nfunc (v *%s) StreamXML(b []byte, flush func([]byte) []byte) []byte {\n", s)
+	} else {
+		g.p("// AppendXML appends the elements of v to b.\nfunc (v *%s) AppendXML(b []byte) []byte {\n", s)
+	}
 	if slices.Contains(g.raw, s) {
 		g.p("if v.XML != nil {\nreturn append(b, v.XML...)\n}\n")
 	}
-	members := slices.DeleteFunc(g.sorted(s, g.Structs[s]), func(m Member) bool { return m.Out == "" })
 	if top && g.Protocol == "ec2" && (len(members) == 0 || slices.Contains(g.yes, op)) {
 		g.p("b = append(b, \"<return>true</return>\"...)\n")
 	}
@@ -92,7 +98,7 @@ func (g *generator) encoder(s string) {
 		open, shut := "<"+m.Out+">", "</"+m.Out+">"
 		switch {
 		case strings.HasPrefix(m.Type, "[]"):
-			g.encodeList(m, top || slices.Contains(g.always[s], m.Out))
+			g.encodeList(m, top, top || slices.Contains(g.always[s], m.Out))
 		case m.Type == "bool" && m.Out == "return" && top:
 			g.p("if v.%s == nil {\nb = append(b, \"<return>true</return>\"...)\n}\n", m.Name)
 			fallthrough
@@ -105,10 +111,21 @@ func (g *generator) encoder(s string) {
 	g.p("return b\n}\n\n")
 }
 
-func (g *generator) encodeList(m Member, always bool) {
+// listsStructs tells whether a member is a list of structs.
+func (g *generator) listsStructs(m Member) bool {
+	elem, ok := strings.CutPrefix(m.Type, "[]")
+	return ok && g.Structs[elem] != nil
+}
+
+// encodeList writes a list with its wrapping element; top tells that it may be flushed between items.
+func (g *generator) encodeList(m Member, top, always bool) {
 	open, shut, empty := "<"+m.Out+">", "</"+m.Out+">", "<"+m.Out+"/>"
 	g.p("if len(v.%s) > 0 {\nb = append(b, %q...)\n", m.Name, open)
-	g.encodeItems("v."+m.Name, m.Type, strings.Split(m.Item, "/"), 0)
+	after := ""
+	if top && g.listsStructs(m) {
+		after = "b = flush(b)\n"
+	}
+	g.encodeItems("v."+m.Name, m.Type, strings.Split(m.Item, "/"), after, 0)
 	g.p("b = append(b, %q...)\n", shut)
 	if always {
 		g.p("} else {\nb = append(b, %q...)\n}\n", empty)
@@ -117,7 +134,8 @@ func (g *generator) encodeList(m Member, always bool) {
 	}
 }
 
-func (g *generator) encodeItems(src, typ string, path []string, depth int) {
+// encodeItems writes the loop over a list; after is the last statement in it.
+func (g *generator) encodeItems(src, typ string, path []string, after string, depth int) {
 	elem, i := typ[2:], fmt.Sprintf("i%d", depth)
 	open, shut := "<"+path[0]+">", "</"+path[0]+">"
 	g.p("for %s := range %s {\n", i, src)
@@ -125,7 +143,7 @@ func (g *generator) encodeItems(src, typ string, path []string, depth int) {
 	switch {
 	case strings.HasPrefix(elem, "[]"):
 		g.p("b = append(b, %q...)\n", open)
-		g.encodeItems(at, elem, path[1:], depth+1)
+		g.encodeItems(at, elem, path[1:], "", depth+1)
 		g.p("b = append(b, %q...)\n", shut)
 	case elem == "blob":
 		g.p("b = query.AppendBlob(b, %q, %s, %q)\n", open, at, shut)
@@ -134,5 +152,5 @@ func (g *generator) encodeItems(src, typ string, path []string, depth int) {
 	default:
 		g.p("b = append(b, %q...)\nb = %s.AppendXML(b)\nb = append(b, %q...)\n", open, at, shut)
 	}
-	g.p("}\n")
+	g.p("%s}\n", after)
 }

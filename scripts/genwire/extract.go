@@ -46,6 +46,15 @@ func extract(module string) (*Model, error) {
 	if err := json.Unmarshal(raw, &mod); err != nil {
 		return nil, err
 	}
+	files, err := parseDir(mod.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return read(files, strings.Replace(module, "@", " ", 1))
+}
+
+// read makes a model of the files of a client.
+func read(files []*ast.File, source string) (*Model, error) {
 	x := &extractor{
 		structs: map[string][]field{},
 		enums:   map[string]bool{},
@@ -55,10 +64,6 @@ func extract(module string) (*Model, error) {
 		items:   map[string]string{},
 		nested:  map[string]string{},
 		must:    map[string]map[string]string{},
-	}
-	files, err := parseDir(mod.Dir)
-	if err != nil {
-		return nil, err
 	}
 	protocol := ""
 	for _, f := range files {
@@ -80,7 +85,7 @@ func extract(module string) (*Model, error) {
 	if protocol == "" || x.version == "" {
 		return nil, fmt.Errorf("no query serializers found: has this version moved to schemas? Take the last one with serializers.go, or teach the extractor to read schemas/")
 	}
-	return x.model(strings.Replace(module, "@", " ", 1), protocol), nil
+	return x.model(source, protocol), nil
 }
 
 func parseDir(dir string) ([]*ast.File, error) {
