@@ -53,7 +53,8 @@ func (rx Rx) Images(ctx context.Context, account string, ids ...string) ([]cloud
 // still needs the content with this hash.
 func (rx Rx) HashUsed(ctx context.Context, hash string) (bool, error) {
 	var n int
-	err := rx.c.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM image WHERE hash = ?1) OR EXISTS (SELECT 1 FROM snapshot WHERE hash = ?1) OR EXISTS (SELECT 1 FROM volume WHERE hash = ?1)`, hash).Scan(&n)
+	err := rx.c.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM image WHERE hash = ?1) OR EXISTS (SELECT 1 FROM snapshot WHERE hash = ?1) OR EXISTS (SELECT 1 FROM volume WHERE hash = ?1)
+		OR EXISTS (SELECT 1 FROM instance WHERE state <> 'terminated' AND instr(body, ?1) > 0)`, hash).Scan(&n)
 	return n > 0, err
 }
 

@@ -15,6 +15,11 @@ func (rx Rx) Volume(ctx context.Context, account, id string) (cloud.Volume, erro
 	return volumes.get(ctx, rx, account, id)
 }
 
+// FindVolume returns the volume id, whoever owns it, and whether there is one.
+func (rx Rx) FindVolume(ctx context.Context, id string) (cloud.Volume, bool, error) {
+	return volumes.find(ctx, rx, id)
+}
+
 // Volumes returns the volumes ids of account, or all of them when no id is given.
 func (rx Rx) Volumes(ctx context.Context, account string, ids ...string) ([]cloud.Volume, error) {
 	return volumes.list(ctx, rx, account, ids)

@@ -13,7 +13,8 @@ import (
 // dirty is what a stretch of the change feed concerns.
 type dirty struct {
 	instances, vpcs map[string]bool
-	next            uint64 // revision that was read up to
+	volumes         []string // that are deleted
+	next            uint64   // revision that was read up to
 	more            bool
 }
 
@@ -56,6 +57,16 @@ func sort(ctx context.Context, rx store.Rx, changes []store.Change) (dirty, erro
 			}
 			if ok {
 				d.vpcs[g.VpcID] = true
+			}
+		case "volume":
+			v, ok, err := rx.FindVolume(ctx, c.ID)
+			if err != nil {
+				return d, err
+			}
+			if !ok {
+				d.volumes = append(d.volumes, c.ID)
+			} else if v.InstanceID != "" {
+				d.instances[v.InstanceID] = true
 			}
 		case "vpc":
 			d.vpcs[c.ID] = true
@@ -103,6 +114,11 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 	}
 	if err := c.routers(ctx, nodes, d.vpcs, to); err != nil {
 		return err
+	}
+	for name := range nodes {
+		if len(d.volumes) > 0 {
+			to(name).Drop = d.volumes
+		}
 	}
 	for name, b := range batches {
 		nodes[name].Deliver(*b)

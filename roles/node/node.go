@@ -112,6 +112,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // Deliver merges b into the plan and returns at once.
 func (a *Agent) Deliver(b plan.Batch) {
 	a.net.deliver(b.Routers, b.Gone)
+	a.drop(b.Drop)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range b.Machines {

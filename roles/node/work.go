@@ -190,13 +190,27 @@ func (a *Agent) end(ctx context.Context, want plan.Machine, known hyper.Status) 
 // keep moves the disks that outlive the machine out of its way.
 func (a *Agent) keep(want plan.Machine) error {
 	for _, id := range want.Keep {
-		from := a.diskPath(want.ID, id)
-		err := os.Rename(from, filepath.Join(a.opt.Dir, "volumes", filepath.Base(from)))
+		err := os.Rename(a.diskPath(want.ID, id), a.keptPath(id))
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // never made, or kept before
 			return fmt.Errorf("keep %s: %w", id, err)
 		}
 	}
 	return nil
+}
+
+// drop deletes what was kept of volumes that are deleted now.
+func (a *Agent) drop(volumes []string) {
+	for _, id := range volumes {
+		err := os.Remove(a.keptPath(id))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			a.log.Error("cannot delete a volume", "volume", id, "err", err)
+		}
+	}
+}
+
+// keptPath returns where a volume is that outlived its machine.
+func (a *Agent) keptPath(volume string) string {
+	return filepath.Join(a.opt.Dir, "volumes", volume+".qcow2")
 }
 
 // diskPath returns where the disk volume of machine id is.

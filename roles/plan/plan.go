@@ -16,6 +16,7 @@ type Batch struct {
 	Forget   []string        // instances that are terminated: nobody asks for them again
 	Routers  []fabric.Router // each whole
 	Gone     []string        // routers with no port on this node any more
+	Drop     []string        // volumes that are deleted: what was kept of them goes
 }
 
 // A Machine is everything one guest on a node should be. In it, the Base of a

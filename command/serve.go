@@ -1,0 +1,60 @@
+package command
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"eucad/roles"
+)
+
+// serveFlags are the settings of a running eucad: all there are.
+func serveFlags() []cli.Flag {
+	d := roles.Default()
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "role", Usage: "what this process does: frontend, cluster, node, or all of them"},
+		&cli.StringFlag{Name: "listen", Value: d.Listen, Usage: "address of the EC2 API"},
+		&cli.StringFlag{Name: "endpoint", Usage: "URL under which clients reach the API (default: from --listen)"},
+		&cli.StringFlag{Name: "region", Value: d.Region, Usage: "name of the region"},
+		&cli.StringFlag{Name: "domain", Value: d.Domain, Usage: "domain of public DNS names"},
+		&cli.StringFlag{Name: "public-range", Value: d.PublicRange.String(), Usage: "public addresses for instances, `CIDR`; \"none\" for a cloud without"},
+		&cli.StringFlag{Name: "public-interface", Usage: "network device to which --public-range belongs (default: only this host reaches it)"},
+		&cli.StringFlag{Name: "hypervisor", Value: d.Hypervisor, Usage: "libvirt, or sim: pretend, without root or libvirt"},
+		&cli.StringFlag{Name: "libvirt", Usage: "libvirtd's socket (default: where libvirt has it)"},
+		&cli.Float64Flag{Name: "cpu-overcommit", Value: d.CPUOvercommit, Usage: "virtual CPUs for each CPU of the host"},
+		&cli.StringFlag{Name: "types", Usage: "JSON `FILE` with instance types beside EC2's own"},
+		&cli.IntFlag{Name: "sim-zones", Value: d.SimZones, Usage: "availability zones of the simulator"},
+		&cli.IntFlag{Name: "sim-nodes", Value: d.SimNodes, Usage: "simulated nodes in each zone"},
+		&cli.StringFlag{Name: "log", Value: "info", Usage: "how much to log: debug, info, warn or error"},
+	}
+}
+
+// config reads the flags.
+func config(c *cli.Context) (roles.Config, error) {
+	cfg := roles.Default()
+	cfg.Roles = c.StringSlice("role")
+	cfg.Dir = c.String("dir")
+	cfg.Listen, cfg.Endpoint = c.String("listen"), c.String("endpoint")
+	cfg.Region, cfg.Domain = c.String("region"), c.String("domain")
+	cfg.PublicInterface = c.String("public-interface")
+	cfg.Hypervisor, cfg.Libvirt = c.String("hypervisor"), c.String("libvirt")
+	cfg.CPUOvercommit, cfg.TypesFile = c.Float64("cpu-overcommit"), c.String("types")
+	cfg.SimZones, cfg.SimNodes = c.Int("sim-zones"), c.Int("sim-nodes")
+	cfg.PublicRange = netip.Prefix{}
+	if s := c.String("public-range"); s != "none" {
+		p, err := netip.ParsePrefix(s)
+		if err != nil || !p.Addr().Is4() || p.Bits() > 30 {
+			return cfg, fmt.Errorf("--public-range %s is no IPv4 range such as 198.18.0.0/16", s)
+		}
+		cfg.PublicRange = p.Masked()
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log"))); err != nil {
+		return cfg, fmt.Errorf("--log is debug, info, warn or error, not %q", c.String("log"))
+	}
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+	return cfg, nil
+}

@@ -1,0 +1,80 @@
+// Package roles starts the parts that this process was asked to play.
+//
+// A front end (roles/frontend) serves the APIs, owns the store and decides
+// what every node should be (roles/control, in terms of roles/plan); a node
+// (roles/node) makes its host match.
+package roles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+)
+
+// A Config says what to play and how. Default has what may be left out.
+type Config struct {
+	Roles []string // frontend, cluster, node; or all
+	Dir   string   // state of this host
+
+	Listen   string // address of the EC2 API
+	Endpoint string // URL under which clients reach it; "" derives it from Listen
+	Region   string
+	Domain   string // of public DNS names
+
+	PublicRange     netip.Prefix // of public addresses; the zero Prefix for none
+	PublicInterface string       // device of its network; "" makes it host-only
+
+	Hypervisor    string  // "libvirt" or "sim"
+	Libvirt       string  // libvirtd's socket; "" finds it
+	CPUOvercommit float64 // virtual CPUs for each of the host's
+	TypesFile     string  // instance types beside EC2's
+
+	SimZones, SimNodes int // the simulator's zones, and nodes in each
+}
+
+// Default returns the settings that work without being told.
+func Default() Config {
+	return Config{
+		Dir:           "/var/lib/eucad",
+		Listen:        "127.0.0.1:8773", // 8773 is the port Eucalyptus had
+		Region:        "eucad-1",
+		Domain:        "eucad.internal",
+		PublicRange:   netip.MustParsePrefix("198.18.0.0/16"), // RFC 2544: not in use at any site
+		Hypervisor:    "libvirt",
+		CPUOvercommit: 4,
+		SimZones:      1,
+		SimNodes:      1,
+	}
+}
+
+// memorySoftLimit is where the garbage collector starts to work harder: an
+// idle eucad should leave the host's memory to guests.
+const memorySoftLimit = 24 << 20
+
+// Run plays the roles of c until ctx ends or one of them fails.
+func Run(ctx context.Context, c Config) error {
+	if len(c.Roles) != 1 || c.Roles[0] != "all" {
+		return fmt.Errorf("this version plays all roles in one process: start it with --role all, not --role %v", c.Roles)
+	}
+	debug.SetGCPercent(50)
+	switch c.Hypervisor {
+	case "sim":
+		return runSim(ctx, c)
+	}
+	return fmt.Errorf("--hypervisor is libvirt or sim, not %q", c.Hypervisor)
+}
+
+// zones returns the names of n zones: "eucad-1a", "eucad-1b", ….
+func zones(region string, n int) ([]string, error) {
+	const most = 16 // subnets of a default VPC
+	if n < 1 || n > most {
+		return nil, errors.New("a cloud has 1 to 16 zones")
+	}
+	var out []string
+	for i := range n {
+		out = append(out, region+string(rune('a'+i)))
+	}
+	return out, nil
+}
