@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"go/format"
 	"log"
 	"os"
 	"path/filepath"
@@ -28,13 +29,17 @@ func main() {
 		fmt.Fprintf(&b, "\t\t%q: query.Handle(echo[S, %[1]sInput, %[1]sOutput](t)),\n", a)
 	}
 	b.WriteString("\t}\n}\n")
+	table, err := format.Source(b.Bytes())
+	if err != nil {
+		log.Fatal(err)
+	}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(os.Args[2], name), []byte(text), 0o644); err != nil {
 			log.Fatal(err)
 		}
 	}
 	write("actions.txt", strings.Join(model.Actions, "\n")+"\n")
-	write("table.gen.go", b.String())
+	write("table.gen.go", string(table))
 	write("table.go", `package wire
 
 import "context"
