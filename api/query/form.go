@@ -17,6 +17,8 @@ const (
 	maxDepth  = 12      // parts of a name; the deepest name of EC2 has 9
 	maxName   = 512     // bytes of a name
 	maxIndex  = 1 << 20 // highest N of Name.N
+
+	maxClientToken = 64 // bytes, as on EC2
 )
 
 // param is one decoded name=value pair.

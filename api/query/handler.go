@@ -87,6 +87,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, req *Request, sv
 	if err != nil {
 		return nil, err
 	}
+	if token := take(sorted, "ClientToken"); len(token) > maxClientToken {
+		return nil, cloud.Faultf("InvalidParameterValue", "The client token '%s' is longer than %d characters", clip(token), maxClientToken)
+	}
 	out, err := h.call(withRequest(r.Context(), req, dry), do, params)
 	if dry && (err == nil || errors.Is(err, cloud.ErrDryRun)) {
 		return nil, cloud.Faultf("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
