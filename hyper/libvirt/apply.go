@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -22,7 +21,7 @@ const askPeriod = 5 * time.Second
 
 // Apply makes m as described; see hyper.Driver.
 func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
-	if err := check(m); err != nil {
+	if err := m.Check(); err != nil {
 		return err
 	}
 	unlock, err := d.locks.lock(ctx, m.ID)
@@ -44,33 +43,6 @@ func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
 		return d.prepare(ctx, m)
 	}
 	return d.start(ctx, m)
-}
-
-// check refuses what would harm or never work.
-func check(m hyper.Machine) error {
-	if !machineID.MatchString(m.ID) {
-		return fmt.Errorf("machine id %q is malformed", m.ID)
-	}
-	if _, err := parseUUID(m.UUID); err != nil {
-		return fmt.Errorf("machine %s: %w", m.ID, err)
-	}
-	if m.CPUs < 1 || m.MemoryMiB < 1 {
-		return fmt.Errorf("machine %s: %d CPUs and %d MiB of memory are too little", m.ID, m.CPUs, m.MemoryMiB)
-	}
-	if !slices.Contains([]hyper.Power{hyper.On, hyper.Off, hyper.Cut}, m.Power) {
-		return fmt.Errorf("machine %s: power %q is unknown", m.ID, m.Power)
-	}
-	for _, k := range []string{m.Kernel, m.Initrd} {
-		if k != "" && !filepath.IsAbs(k) {
-			return fmt.Errorf("machine %s: %q is no absolute path", m.ID, k)
-		}
-	}
-	for _, disk := range m.Disks {
-		if !filepath.IsAbs(disk.Path) || disk.Base != "" && !filepath.IsAbs(disk.Base) {
-			return fmt.Errorf("machine %s: disk %s: path and base must be absolute", m.ID, disk.ID)
-		}
-	}
-	return nil
 }
 
 // applyRunning makes a running machine do what m.Power says.
@@ -105,7 +77,7 @@ func (d *Driver) applyRunning(ctx context.Context, m hyper.Machine, dom golibvir
 // setMeta replaces what is kept with a running domain.
 func (d *Driver) setMeta(ctx context.Context, r record, m hyper.Machine, dom golibvirt.Domain) error {
 	r.machine.Machine.Meta = m.Meta
-	xml := metadataXML(r.machine.Machine, d.machineDir(m.ID))
+	xml := noteXML(r.machine.Machine, d.machineDir(m.ID), false)
 	err := d.signal(ctx, m.ID, "note metadata of", func(l *golibvirt.Libvirt) error {
 		return l.DomainSetMetadata(dom, int32(golibvirt.DomainMetadataElement), golibvirt.OptString{xml},
 			golibvirt.OptString{"eucad"}, golibvirt.OptString{metadataURI}, golibvirt.DomainAffectLive)

@@ -132,7 +132,7 @@ func (c *client) get(ctx context.Context) (*conn, error) {
 	end := time.Now().Add(dialTime)
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
 		cn, err := c.dial(ctx)
-			if err == nil || isAnswer(err) || time.Now().Add(wait).After(end) {
+		if err == nil || isAnswer(err) || time.Now().Add(wait).After(end) {
 			return cn, err
 		}
 		if err := sleep(ctx, wait); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"eucad/hyper"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 // Console returns the end of what the guest wrote to its first serial port;
 // see hyper.Driver.
 func (d *Driver) Console(ctx context.Context, id string) ([]byte, time.Time, error) {
-	if !machineID.MatchString(id) {
-		return nil, time.Time{}, fmt.Errorf("machine id %q is malformed", id)
+	if err := hyper.CheckID(id); err != nil {
+		return nil, time.Time{}, err
 	}
 	path := filepath.Join(d.machineDir(id), consoleFile)
 	out, when, err := tail(path, maxConsole)

@@ -19,12 +19,6 @@ import (
 // makeDisk makes the disk's file, or grows the one that is there. It is called
 // only while nothing has the disk open. It is all there or not at all.
 func makeDisk(ctx context.Context, d hyper.Disk) error {
-	if d.Format != "qcow2" && d.Format != "raw" {
-		return fmt.Errorf("disk %s: format %q is neither qcow2 nor raw", d.ID, d.Format)
-	}
-	if d.Base != "" && d.Format != "qcow2" {
-		return fmt.Errorf("disk %s: only a qcow2 can be an overlay", d.ID)
-	}
 	err := growDisk(ctx, d)
 	if errors.Is(err, os.ErrNotExist) && !exists(d.Path) {
 		err = createDisk(ctx, d)

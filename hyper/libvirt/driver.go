@@ -8,13 +8,10 @@ package libvirt
 
 import (
 	"context"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -114,8 +111,8 @@ func (d *Driver) machineDir(id string) string { return filepath.Join(d.dir, id) 
 func (d *Driver) find(ctx context.Context, id, uuid string) (dom golibvirt.Domain, ok bool, err error) {
 	err = d.client.call(ctx, callTime, func(l *golibvirt.Libvirt) error {
 		var err error
-		if u, perr := parseUUID(uuid); perr == nil {
-			dom, err = l.DomainLookupByUUID(u)
+		if u, perr := hyper.ParseUUID(uuid); perr == nil {
+			dom, err = l.DomainLookupByUUID(golibvirt.UUID(u))
 		} else {
 			dom, err = l.DomainLookupByName(id)
 		}
@@ -131,19 +128,6 @@ func (d *Driver) find(ctx context.Context, id, uuid string) (dom golibvirt.Domai
 		return golibvirt.Domain{}, false, fmt.Errorf("machine %s: libvirt has a domain %q with its UUID", id, dom.Name)
 	}
 	return dom, true, nil
-}
-
-// parseUUID reads a UUID, which may not be nil.
-func parseUUID(s string) (u golibvirt.UUID, err error) {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
-	if err != nil || len(b) != len(u) || len(s) != 36 || s != strings.ToLower(s) {
-		return u, fmt.Errorf("%q is no lower-case UUID", s)
-	}
-	copy(u[:], b)
-	if u == (golibvirt.UUID{}) {
-		return u, errors.New("the nil UUID is nobody's")
-	}
-	return u, nil
 }
 
 // A keyed is a lock for each key.

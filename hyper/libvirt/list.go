@@ -70,7 +70,7 @@ func (d *Driver) domains(ctx context.Context) (map[string]golibvirt.Domain, erro
 	}
 	ours := map[string]golibvirt.Domain{}
 	for _, dom := range all {
-		if machineID.MatchString(dom.Name) && dom.UUID != (golibvirt.UUID{}) {
+		if hyper.CheckID(dom.Name) == nil && dom.UUID != (golibvirt.UUID{}) {
 			ours[dom.Name] = dom
 		}
 	}

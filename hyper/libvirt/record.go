@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"eucad/hyper"
@@ -41,8 +40,6 @@ const (
 	stateFile   = "state.json"
 )
 
-var machineID = regexp.MustCompile(`^i-[0-9a-f]{17}$`)
-
 // hostBoot returns an id that changes with each boot of the host.
 func hostBoot() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -61,7 +58,7 @@ func loadRecords(dir string) (map[string]*record, error) {
 	}
 	recs := map[string]*record{}
 	for _, e := range entries {
-		if !machineID.MatchString(e.Name()) || !e.IsDir() {
+		if hyper.CheckID(e.Name()) != nil || !e.IsDir() {
 			continue
 		}
 		r := &record{machine: made{Machine: hyper.Machine{ID: e.Name()}}, state: state{State: hyper.Stopped}}

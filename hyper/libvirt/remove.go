@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"eucad/hyper"
 )
 
 // Remove stops the machine at once and deletes all that was made for it; see
 // hyper.Driver.
 func (d *Driver) Remove(ctx context.Context, id string) error {
-	if !machineID.MatchString(id) {
-		return fmt.Errorf("machine id %q is malformed", id)
+	if err := hyper.CheckID(id); err != nil {
+		return err
 	}
 	unlock, err := d.locks.lock(ctx, id)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 const metadataURI = "https://eucad.org/xmlns/machine/1"
 
 // A builder describes a machine to one kind of hypervisor.
-type builder func(m hyper.Machine, dir string) (*libvirtxml.Domain, error)
+type builder func(m hyper.Machine, dir string) *libvirtxml.Domain
 
 // builders holds a builder for each kind. Xen's guests have other disks,
 // consoles and interfaces, so they get a builder of their own.
 var builders = map[string]builder{
-	"kvm":  func(m hyper.Machine, dir string) (*libvirtxml.Domain, error) { return qemuDomain("kvm", m, dir) },
-	"qemu": func(m hyper.Machine, dir string) (*libvirtxml.Domain, error) { return qemuDomain("qemu", m, dir) },
+	"kvm":  func(m hyper.Machine, dir string) *libvirtxml.Domain { return qemuDomain("kvm", m, dir) },
+	"qemu": func(m hyper.Machine, dir string) *libvirtxml.Domain { return qemuDomain("qemu", m, dir) },
 }
 
 // domainXML returns the domain of m on a hypervisor of this kind. The
@@ -32,28 +32,19 @@ func domainXML(kind string, m hyper.Machine, dir string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("there is no way to describe a machine to %q", kind)
 	}
-	d, err := build(m, dir)
-	if err != nil {
-		return "", err
-	}
-	return d.Marshal()
+	return build(m, dir).Marshal()
 }
 
 // qemuDomain describes m to QEMU. Virtual hardware is q35, the newer of
 // QEMU's two PCs; the firmware is SeaBIOS, or OVMF with m.UEFI.
-func qemuDomain(kind string, m hyper.Machine, dir string) (*libvirtxml.Domain, error) {
-	disks, err := qemuDisks(m.Disks)
-	if err != nil {
-		return nil, err
-	}
+func qemuDomain(kind string, m hyper.Machine, dir string) *libvirtxml.Domain {
 	on := &libvirtxml.DomainFeature{}
 	off := &libvirtxml.DomainPMPolicy{Enabled: "no"} // a suspended guest can't be woken by EC2's API
 	d := &libvirtxml.Domain{
 		Type:     kind,
 		Name:     m.ID,
 		UUID:     m.UUID,
-		Title:    "",
-		Metadata: &libvirtxml.DomainMetadata{XML: metadataXML(m, dir)},
+		Metadata: &libvirtxml.DomainMetadata{XML: noteXML(m, dir, true)},
 		Memory:   &libvirtxml.DomainMemory{Value: uint(m.MemoryMiB), Unit: "MiB"},
 		VCPU:     &libvirtxml.DomainVCPU{Value: uint(m.CPUs)},
 		CPU: &libvirtxml.DomainCPU{
@@ -73,7 +64,7 @@ func qemuDomain(kind string, m hyper.Machine, dir string) (*libvirtxml.Domain, e
 		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
 
 		Devices: &libvirtxml.DomainDeviceList{
-			Disks:       disks,
+			Disks:       qemuDisks(m.Disks),
 			Interfaces:  qemuInterfaces(m.NICs),
 			Serials:     []libvirtxml.DomainSerial{serial(dir)},
 			Channels:    []libvirtxml.DomainChannel{agent()},
@@ -97,7 +88,7 @@ func qemuDomain(kind string, m hyper.Machine, dir string) (*libvirtxml.Domain, e
 		d.OS.Firmware = "efi"
 		d.OS.NVRam = &libvirtxml.DomainNVRam{NVRam: filepath.Join(dir, "nvram.fd")}
 	}
-	return d, nil
+	return d
 }
 
 // smbios fills the tables where tools look to learn that they are on EC2:
@@ -122,12 +113,8 @@ func smbios(m hyper.Machine) *libvirtxml.DomainSysInfoSMBIOS {
 
 // qemuDisks describes the disks. Each layer and its format is named, so that
 // nothing is guessed from what a guest may have written.
-func qemuDisks(disks []hyper.Disk) ([]libvirtxml.DomainDisk, error) {
-	var out []libvirtxml.DomainDisk
+func qemuDisks(disks []hyper.Disk) (out []libvirtxml.DomainDisk) {
 	for _, d := range disks {
-		if d.Format != "qcow2" && d.Format != "raw" {
-			return nil, fmt.Errorf("disk %s: format %q is neither qcow2 nor raw", d.ID, d.Format)
-		}
 		x := libvirtxml.DomainDisk{
 			Device: "disk",
 			Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: d.Format, Discard: "unmap"},
@@ -153,7 +140,7 @@ func qemuDisks(disks []hyper.Disk) ([]libvirtxml.DomainDisk, error) {
 		}
 		out = append(out, x)
 	}
-	return out, nil
+	return out
 }
 
 // qemuInterfaces joins the guest to taps that are there already. Their MTU is
@@ -198,19 +185,24 @@ func agent() libvirtxml.DomainChannel {
 // A note is what the driver writes into a domain's metadata, for the case
 // that its own records are lost.
 type note struct {
-	XMLName xml.Name `xml:"https://eucad.org/xmlns/machine/1 machine"`
+	XMLName xml.Name `xml:"machine"`
 	Dir     string   `xml:"dir,attr"` // of the machine: tells our machines from those of another eucad on the host
 	Boot    uint64   `xml:"boot,attr"`
 	Meta    string   `xml:",chardata"`
 }
 
-// metadataXML returns m's note.
-func metadataXML(m hyper.Machine, dir string) string {
+// noteXML returns m's note, as libvirt wants it when it adds the name space
+// itself, or with that.
+func noteXML(m hyper.Machine, dir string, namespace bool) string {
+	name, declare := "machine", ""
+	if namespace {
+		name, declare = "eucad:machine", ` xmlns:eucad="`+metadataURI+`"`
+	}
 	var b strings.Builder
-	b.WriteString(`<eucad:machine xmlns:eucad="` + metadataURI + `" dir="`)
+	b.WriteString("<" + name + declare + ` dir="`)
 	xml.EscapeText(&b, []byte(dir))
 	b.WriteString(`" boot="` + strconv.FormatUint(m.Boot, 10) + `">`)
 	xml.EscapeText(&b, m.Meta)
-	b.WriteString(`</eucad:machine>`)
+	b.WriteString("</" + name + ">")
 	return b.String()
 }
