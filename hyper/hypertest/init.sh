@@ -19,7 +19,8 @@ for n in /sys/class/net/eth*; do
 done
 
 for e in /dev/input/event*; do
-	(head -c 24 "$e" >/dev/null && echo "power button pressed" && poweroff -f) &
+	exec 3<"$e" # here, so that no press is missed once the guest says it is ready
+	(head -c 24 <&3 >/dev/null && echo "power button pressed" && poweroff -f) &
 done
 echo "hypertest guest is ready"
 read -r cmdline </proc/cmdline
