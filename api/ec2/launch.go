@@ -16,6 +16,8 @@ const (
 	maxToken    = 64       // characters of a client token
 	maxDisks    = 24       // volumes of one instance
 	maxGroups   = 16       // security groups of one interface
+
+	maxSecondary = 49 // private addresses of one interface beside the primary; EC2's most, for its largest types
 )
 
 // A launch is a RunInstances request, checked as far as that goes without the

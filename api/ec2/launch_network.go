@@ -142,8 +142,8 @@ func (l *launch) checkNICs() error {
 			return cloud.Faultf("InvalidParameterCombination", "A private address or an existing network interface can be given to one instance only; maxCount is %d.", l.max)
 		case len(n.groups)+len(n.groupNames) > maxGroups:
 			return cloud.Faultf("SecurityGroupsPerInterfaceLimitExceeded", "An interface is in up to %d security groups.", maxGroups)
-		case len(n.secondary)+n.more > 49: // EC2's most for its largest types
-			return cloud.Faultf("PrivateIpAddressLimitExceeded", "An interface has up to 50 private addresses.")
+		case len(n.secondary)+n.more > maxSecondary:
+			return cloud.Faultf("PrivateIpAddressLimitExceeded", "An interface has up to %d private addresses.", maxSecondary+1)
 		}
 		if err := checkIDs("sg", n.groups...); err != nil {
 			return err
