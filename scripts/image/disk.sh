@@ -44,6 +44,12 @@ unpack() {
 	done
 }
 
+# give FROM TO copies a result so that TO is never half there.
+give() {
+	cp --reflink=auto --sparse=always "$1" "$2.part"
+	mv "$2.part" "$2"
+}
+
 # ext4 FILE MIB DIR LABEL makes a file system that holds what is in DIR.
 ext4() {
 	local uuid=5c1a0ed1-0000-4000-8000-000000000001
@@ -51,7 +57,7 @@ ext4() {
 	truncate -s "$2M" "$1"
 	# 4 KiB blocks also on a small one: it will be grown to the instance's
 	# disk. A fixed UUID, seed and time give the same bytes for the same input.
-	E2FSPROGS_FAKE_TIME=1700000000 mke2fs -q -F -t ext4 -b 4096 -m 1 -J size=4 -L "$4" -U "$uuid" \
+	E2FSPROGS_FAKE_TIME=1700000000 mke2fs -q -F -t ext4 -b 4096 -m 1 -J size=$(($2 < 512 ? 4 : 32)) -L "$4" -U "$uuid" \
 		-E "hash_seed=$uuid,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0" -d "$3" "$1"
 }
 
