@@ -4,6 +4,8 @@ import "eucad/api/query"
 
 // actions are what the API serves: sorted, one a line.
 var actions = map[string]query.Action[*Server]{
+	"CreateKeyPair":                        query.Handle((*Server).createKeyPair),
+	"DeleteKeyPair":                        query.Handle((*Server).deleteKeyPair),
 	"DeregisterImage":                      query.Handle((*Server).deregisterImage),
 	"DescribeAccountAttributes":            query.Handle((*Server).describeAccountAttributes),
 	"DescribeAvailabilityZones":            query.Handle((*Server).describeAvailabilityZones),
@@ -15,11 +17,13 @@ var actions = map[string]query.Action[*Server]{
 	"DescribeInstanceTypeOfferings":        query.Handle((*Server).describeInstanceTypeOfferings),
 	"DescribeInstanceTypes":                query.Handle((*Server).describeInstanceTypes),
 	"DescribeInstances":                    query.Handle((*Server).describeInstances),
+	"DescribeKeyPairs":                     query.Handle((*Server).describeKeyPairs),
 	"DescribeRegions":                      query.Handle((*Server).describeRegions),
 	"DescribeSnapshots":                    query.Handle((*Server).describeSnapshots),
 	"DescribeVolumes":                      query.Handle((*Server).describeVolumes),
 	"GetConsoleOutput":                     query.Handle((*Server).getConsoleOutput),
 	"GetPasswordData":                      query.Handle((*Server).getPasswordData),
+	"ImportKeyPair":                        query.Handle((*Server).importKeyPair),
 	"ModifyImageAttribute":                 query.Handle((*Server).modifyImageAttribute),
 	"ModifyInstanceAttribute":              query.Handle((*Server).modifyInstanceAttribute),
 	"ModifyInstanceCreditSpecification":    query.Handle((*Server).modifyInstanceCreditSpecification),

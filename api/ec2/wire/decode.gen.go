@@ -1140,6 +1140,29 @@ func (v *DescribeVpcAttributeInput) DecodeQuery(d *query.Decoder, n *query.Node)
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *DescribeVpcClassicLinkInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "Filter":
+			list0 := d.List(c)
+			v.Filters = make([]Filter, len(list0))
+			for j0 := range list0 {
+				v.Filters[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "VpcId":
+			list0 := d.List(c)
+			v.VpcIds = d.Strings(list0)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *DescribeVpcsInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -1275,6 +1298,23 @@ func (v *ElasticInferenceAccelerator) DecodeQuery(d *query.Decoder, n *query.Nod
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *EnaSrdSpecification) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "EnaSrdEnabled":
+			v.EnaSrdEnabled = d.Bool(c)
+		case "EnaSrdUdpSpecification":
+			v.EnaSrdUdpSpecification = new(EnaSrdUdpSpecification)
+			v.EnaSrdUdpSpecification.DecodeQuery(d, c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *EnaSrdSpecificationRequest) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -1285,6 +1325,20 @@ func (v *EnaSrdSpecificationRequest) DecodeQuery(d *query.Decoder, n *query.Node
 		case "EnaSrdUdpSpecification":
 			v.EnaSrdUdpSpecification = new(EnaSrdUdpSpecificationRequest)
 			v.EnaSrdUdpSpecification.DecodeQuery(d, c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *EnaSrdUdpSpecification) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "EnaSrdUdpEnabled":
+			v.EnaSrdUdpEnabled = d.Bool(c)
 		default:
 			d.Unknown(c)
 		}
@@ -2056,6 +2110,78 @@ func (v *ModifyInstanceMetadataOptionsInput) DecodeQuery(d *query.Decoder, n *qu
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *ModifyNetworkInterfaceAttributeInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "NetworkInterfaceId":
+			v.NetworkInterfaceId = d.String(c)
+		case "AssociatePublicIpAddress":
+			v.AssociatePublicIpAddress = d.Bool(c)
+		case "AssociatedSubnetId":
+			list0 := d.List(c)
+			v.AssociatedSubnetIds = d.Strings(list0)
+		case "Attachment":
+			v.Attachment = new(NetworkInterfaceAttachmentChanges)
+			v.Attachment.DecodeQuery(d, c)
+		case "ConnectionTrackingSpecification":
+			v.ConnectionTrackingSpecification = new(ConnectionTrackingSpecificationRequest)
+			v.ConnectionTrackingSpecification.DecodeQuery(d, c)
+		case "Description":
+			v.Description = new(AttributeValue)
+			v.Description.DecodeQuery(d, c)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "EnaSrdSpecification":
+			v.EnaSrdSpecification = new(EnaSrdSpecification)
+			v.EnaSrdSpecification.DecodeQuery(d, c)
+		case "EnablePrimaryIpv6":
+			v.EnablePrimaryIpv6 = d.Bool(c)
+		case "SecurityGroupId":
+			list0 := d.List(c)
+			v.Groups = d.Strings(list0)
+		case "SourceDestCheck":
+			v.SourceDestCheck = new(AttributeBooleanValue)
+			v.SourceDestCheck.DecodeQuery(d, c)
+		default:
+			d.Unknown(c)
+		}
+	}
+	if v.NetworkInterfaceId == nil {
+		d.Missing(n, "NetworkInterfaceId")
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *ModifySecurityGroupRulesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "GroupId":
+			v.GroupId = d.String(c)
+		case "SecurityGroupRule":
+			list0 := d.List(c)
+			v.SecurityGroupRules = make([]SecurityGroupRuleUpdate, len(list0))
+			for j0 := range list0 {
+				v.SecurityGroupRules[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+	if v.GroupId == nil {
+		d.Missing(n, "GroupId")
+	}
+	if v.SecurityGroupRules == nil {
+		d.Missing(n, "SecurityGroupRule")
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *MonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -2072,6 +2198,26 @@ func (v *MonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	}
 	if v.InstanceIds == nil {
 		d.Missing(n, "InstanceId")
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *NetworkInterfaceAttachmentChanges) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "AttachmentId":
+			v.AttachmentId = d.String(c)
+		case "DefaultEnaQueueCount":
+			v.DefaultEnaQueueCount = d.Bool(c)
+		case "DeleteOnTermination":
+			v.DeleteOnTermination = d.Bool(c)
+		case "EnaQueueCount":
+			v.EnaQueueCount = d.Int(c)
+		default:
+			d.Unknown(c)
+		}
 	}
 }
 
@@ -2537,6 +2683,70 @@ func (v *SecureBlobAttributeValue) DecodeQuery(d *query.Decoder, n *query.Node) 
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *SecurityGroupRuleDescription) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "Description":
+			v.Description = d.String(c)
+		case "SecurityGroupRuleId":
+			v.SecurityGroupRuleId = d.String(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *SecurityGroupRuleRequest) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "CidrIpv4":
+			v.CidrIpv4 = d.String(c)
+		case "CidrIpv6":
+			v.CidrIpv6 = d.String(c)
+		case "Description":
+			v.Description = d.String(c)
+		case "FromPort":
+			v.FromPort = d.Int(c)
+		case "IpProtocol":
+			v.IpProtocol = d.String(c)
+		case "PrefixListId":
+			v.PrefixListId = d.String(c)
+		case "ReferencedGroupId":
+			v.ReferencedGroupId = d.String(c)
+		case "ToPort":
+			v.ToPort = d.Int(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *SecurityGroupRuleUpdate) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "SecurityGroupRuleId":
+			v.SecurityGroupRuleId = d.String(c)
+		case "SecurityGroupRule":
+			v.SecurityGroupRule = new(SecurityGroupRuleRequest)
+			v.SecurityGroupRule.DecodeQuery(d, c)
+		default:
+			d.Unknown(c)
+		}
+	}
+	if v.SecurityGroupRuleId == nil {
+		d.Missing(n, "SecurityGroupRuleId")
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *SpotMarketOptions) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {
@@ -2683,6 +2893,66 @@ func (v *UnmonitorInstancesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	}
 	if v.InstanceIds == nil {
 		d.Missing(n, "InstanceId")
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *UpdateSecurityGroupRuleDescriptionsEgressInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "GroupId":
+			v.GroupId = d.String(c)
+		case "GroupName":
+			v.GroupName = d.String(c)
+		case "IpPermissions":
+			list0 := d.List(c)
+			v.IpPermissions = make([]IpPermission, len(list0))
+			for j0 := range list0 {
+				v.IpPermissions[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "SecurityGroupRuleDescription":
+			list0 := d.List(c)
+			v.SecurityGroupRuleDescriptions = make([]SecurityGroupRuleDescription, len(list0))
+			for j0 := range list0 {
+				v.SecurityGroupRuleDescriptions[j0].DecodeQuery(d, &list0[j0])
+			}
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
+func (v *UpdateSecurityGroupRuleDescriptionsIngressInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "GroupId":
+			v.GroupId = d.String(c)
+		case "GroupName":
+			v.GroupName = d.String(c)
+		case "IpPermissions":
+			list0 := d.List(c)
+			v.IpPermissions = make([]IpPermission, len(list0))
+			for j0 := range list0 {
+				v.IpPermissions[j0].DecodeQuery(d, &list0[j0])
+			}
+		case "SecurityGroupRuleDescription":
+			list0 := d.List(c)
+			v.SecurityGroupRuleDescriptions = make([]SecurityGroupRuleDescription, len(list0))
+			for j0 := range list0 {
+				v.SecurityGroupRuleDescriptions[j0].DecodeQuery(d, &list0[j0])
+			}
+		default:
+			d.Unknown(c)
+		}
 	}
 }
 

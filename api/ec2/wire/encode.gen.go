@@ -1151,6 +1151,28 @@ func (v *DescribeVpcAttributeOutput) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *DescribeVpcClassicLinkOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeVpcClassicLinkOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
+	if len(v.Vpcs) > 0 {
+		b = append(b, "<vpcSet>"...)
+		for i0 := range v.Vpcs {
+			b = append(b, "<item>"...)
+			b = v.Vpcs[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+			b = flush(b)
+		}
+		b = append(b, "</vpcSet>"...)
+	} else {
+		b = append(b, "<vpcSet/>"...)
+	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *DescribeVpcsOutput) AppendXML(b []byte) []byte {
 	return v.StreamXML(b, query.Keep)
 }
@@ -2706,6 +2728,21 @@ func (v *ModifyInstanceMetadataOptionsOutput) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *ModifyNetworkInterfaceAttributeOutput) AppendXML(b []byte) []byte {
+	b = append(b, "<return>true</return>"...)
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *ModifySecurityGroupRulesOutput) AppendXML(b []byte) []byte {
+	if v.Return == nil {
+		b = append(b, "<return>true</return>"...)
+	}
+	b = query.AppendBool(b, "<return>", v.Return, "</return>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *MonitorInstancesOutput) AppendXML(b []byte) []byte {
 	return v.StreamXML(b, query.Keep)
 }
@@ -3899,6 +3936,24 @@ func (v *UnsuccessfulInstanceCreditSpecificationItemError) AppendXML(b []byte) [
 }
 
 // AppendXML appends the elements of v to b.
+func (v *UpdateSecurityGroupRuleDescriptionsEgressOutput) AppendXML(b []byte) []byte {
+	if v.Return == nil {
+		b = append(b, "<return>true</return>"...)
+	}
+	b = query.AppendBool(b, "<return>", v.Return, "</return>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *UpdateSecurityGroupRuleDescriptionsIngressOutput) AppendXML(b []byte) []byte {
+	if v.Return == nil {
+		b = append(b, "<return>true</return>"...)
+	}
+	b = query.AppendBool(b, "<return>", v.Return, "</return>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *UserIdGroupPair) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<userId>", v.UserId, "</userId>")
 	b = query.AppendString(b, "<groupId>", v.GroupId, "</groupId>")
@@ -4076,6 +4131,24 @@ func (v *VpcCidrBlockAssociation) AppendXML(b []byte) []byte {
 func (v *VpcCidrBlockState) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<state>", v.State, "</state>")
 	b = query.AppendString(b, "<statusMessage>", v.StatusMessage, "</statusMessage>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *VpcClassicLink) AppendXML(b []byte) []byte {
+	b = query.AppendBool(b, "<classicLinkEnabled>", v.ClassicLinkEnabled, "</classicLinkEnabled>")
+	if len(v.Tags) > 0 {
+		b = append(b, "<tagSet>"...)
+		for i0 := range v.Tags {
+			b = append(b, "<item>"...)
+			b = v.Tags[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+		}
+		b = append(b, "</tagSet>"...)
+	} else if v.Tags != nil {
+		b = append(b, "<tagSet/>"...)
+	}
+	b = query.AppendString(b, "<vpcId>", v.VpcId, "</vpcId>")
 	return b
 }
 

@@ -763,6 +763,18 @@ type DescribeVpcAttributeOutput struct {
 	VpcId                            *string
 }
 
+// DescribeVpcClassicLinkInput holds the parameters of DescribeVpcClassicLink.
+type DescribeVpcClassicLinkInput struct {
+	DryRun  *bool
+	Filters []Filter
+	VpcIds  []string
+}
+
+// DescribeVpcClassicLinkOutput is the answer of DescribeVpcClassicLink.
+type DescribeVpcClassicLinkOutput struct {
+	Vpcs []VpcClassicLink
+}
+
 // DescribeVpcsInput holds the parameters of DescribeVpcs.
 type DescribeVpcsInput struct {
 	DryRun     *bool
@@ -923,10 +935,21 @@ type ElasticInferenceAcceleratorAssociation struct {
 	ElasticInferenceAcceleratorAssociationTime  *time.Time
 }
 
+// EnaSrdSpecification is AWS's type of that name.
+type EnaSrdSpecification struct {
+	EnaSrdEnabled          *bool
+	EnaSrdUdpSpecification *EnaSrdUdpSpecification
+}
+
 // EnaSrdSpecificationRequest is AWS's type of that name.
 type EnaSrdSpecificationRequest struct {
 	EnaSrdEnabled          *bool
 	EnaSrdUdpSpecification *EnaSrdUdpSpecificationRequest
+}
+
+// EnaSrdUdpSpecification is AWS's type of that name.
+type EnaSrdUdpSpecification struct {
+	EnaSrdUdpEnabled *bool
 }
 
 // EnaSrdUdpSpecificationRequest is AWS's type of that name.
@@ -1771,6 +1794,37 @@ type ModifyInstanceMetadataOptionsOutput struct {
 	InstanceMetadataOptions *InstanceMetadataOptionsResponse
 }
 
+// ModifyNetworkInterfaceAttributeInput holds the parameters of ModifyNetworkInterfaceAttribute.
+type ModifyNetworkInterfaceAttributeInput struct {
+	NetworkInterfaceId              *string
+	AssociatePublicIpAddress        *bool
+	AssociatedSubnetIds             []string
+	Attachment                      *NetworkInterfaceAttachmentChanges
+	ConnectionTrackingSpecification *ConnectionTrackingSpecificationRequest
+	Description                     *AttributeValue
+	DryRun                          *bool
+	EnaSrdSpecification             *EnaSrdSpecification
+	EnablePrimaryIpv6               *bool
+	Groups                          []string
+	SourceDestCheck                 *AttributeBooleanValue
+}
+
+// ModifyNetworkInterfaceAttributeOutput is the answer of ModifyNetworkInterfaceAttribute.
+type ModifyNetworkInterfaceAttributeOutput struct {
+}
+
+// ModifySecurityGroupRulesInput holds the parameters of ModifySecurityGroupRules.
+type ModifySecurityGroupRulesInput struct {
+	GroupId            *string
+	SecurityGroupRules []SecurityGroupRuleUpdate
+	DryRun             *bool
+}
+
+// ModifySecurityGroupRulesOutput is the answer of ModifySecurityGroupRules.
+type ModifySecurityGroupRulesOutput struct {
+	Return *bool
+}
+
 // MonitorInstancesInput holds the parameters of MonitorInstances.
 type MonitorInstancesInput struct {
 	InstanceIds []string
@@ -1916,6 +1970,14 @@ type NetworkInterfaceAttachment struct {
 	InstanceOwnerId     *string
 	NetworkCardIndex    *int64
 	Status              *string
+}
+
+// NetworkInterfaceAttachmentChanges is AWS's type of that name.
+type NetworkInterfaceAttachmentChanges struct {
+	AttachmentId         *string
+	DefaultEnaQueueCount *bool
+	DeleteOnTermination  *bool
+	EnaQueueCount        *int64
 }
 
 // NetworkInterfaceIpv6Address is AWS's type of that name.
@@ -2370,6 +2432,30 @@ type SecurityGroupRule struct {
 	ToPort               *int64
 }
 
+// SecurityGroupRuleDescription is AWS's type of that name.
+type SecurityGroupRuleDescription struct {
+	Description         *string
+	SecurityGroupRuleId *string
+}
+
+// SecurityGroupRuleRequest is AWS's type of that name.
+type SecurityGroupRuleRequest struct {
+	CidrIpv4          *string
+	CidrIpv6          *string
+	Description       *string
+	FromPort          *int64
+	IpProtocol        *string
+	PrefixListId      *string
+	ReferencedGroupId *string
+	ToPort            *int64
+}
+
+// SecurityGroupRuleUpdate is AWS's type of that name.
+type SecurityGroupRuleUpdate struct {
+	SecurityGroupRuleId *string
+	SecurityGroupRule   *SecurityGroupRuleRequest
+}
+
 // Snapshot is AWS's type of that name.
 type Snapshot struct {
 	AvailabilityZone          *string
@@ -2544,6 +2630,34 @@ type UnsuccessfulInstanceCreditSpecificationItemError struct {
 	Message *string
 }
 
+// UpdateSecurityGroupRuleDescriptionsEgressInput holds the parameters of UpdateSecurityGroupRuleDescriptionsEgress.
+type UpdateSecurityGroupRuleDescriptionsEgressInput struct {
+	DryRun                        *bool
+	GroupId                       *string
+	GroupName                     *string
+	IpPermissions                 []IpPermission
+	SecurityGroupRuleDescriptions []SecurityGroupRuleDescription
+}
+
+// UpdateSecurityGroupRuleDescriptionsEgressOutput is the answer of UpdateSecurityGroupRuleDescriptionsEgress.
+type UpdateSecurityGroupRuleDescriptionsEgressOutput struct {
+	Return *bool
+}
+
+// UpdateSecurityGroupRuleDescriptionsIngressInput holds the parameters of UpdateSecurityGroupRuleDescriptionsIngress.
+type UpdateSecurityGroupRuleDescriptionsIngressInput struct {
+	DryRun                        *bool
+	GroupId                       *string
+	GroupName                     *string
+	IpPermissions                 []IpPermission
+	SecurityGroupRuleDescriptions []SecurityGroupRuleDescription
+}
+
+// UpdateSecurityGroupRuleDescriptionsIngressOutput is the answer of UpdateSecurityGroupRuleDescriptionsIngress.
+type UpdateSecurityGroupRuleDescriptionsIngressOutput struct {
+	Return *bool
+}
+
 // UserIdGroupPair is AWS's type of that name.
 type UserIdGroupPair struct {
 	Description            *string
@@ -2634,6 +2748,13 @@ type VpcCidrBlockAssociation struct {
 type VpcCidrBlockState struct {
 	State         *string
 	StatusMessage *string
+}
+
+// VpcClassicLink is AWS's type of that name.
+type VpcClassicLink struct {
+	ClassicLinkEnabled *bool
+	Tags               []Tag
+	VpcId              *string
 }
 
 // VpcEncryptionControl is AWS's type of that name.
