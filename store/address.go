@@ -110,3 +110,10 @@ var addressesOfVpc = addresses.where("interface_id <> '' AND interface_id IN (SE
 func (rx Rx) AddressesOfVpc(ctx context.Context, vpc string) ([]cloud.Address, error) {
 	return addresses.query(ctx, rx, addressesOfVpc, vpc)
 }
+
+var addressByIPAlone = addresses.where("ip = ?")
+
+// FindAddress returns the public address ip, whoever has it, and whether anybody does.
+func (rx Rx) FindAddress(ctx context.Context, ip netip.Addr) (cloud.Address, bool, error) {
+	return firstOf(addresses.query(ctx, rx, addressByIPAlone, ip.String()))
+}
