@@ -40,16 +40,16 @@ func (s *Server) associateAddress(ctx context.Context, in *wire.AssociateAddress
 			id = a.AssociationID
 			return tx.Audit(ctx)
 		}
-		if a.AssociationID != "" {
-			if stay {
-				return cloud.Faultf("Resource.AlreadyAssociated", "resource %s is already associated with associate-id %s", a.ID, a.AssociationID)
-			}
-			if err := s.disassociate(ctx, tx, a); err != nil {
-				return err
-			}
+		if a.AssociationID != "" && stay {
+			return cloud.Faultf("Resource.AlreadyAssociated", "resource %s is already associated with associate-id %s", a.ID, a.AssociationID)
 		}
 		if err := makeRoom(ctx, tx, &n, ip, stay); err != nil {
 			return err
+		}
+		if a.AssociationID != "" { // after makeRoom, whose address the old interface may get
+			if err := s.disassociate(ctx, tx, a); err != nil {
+				return err
+			}
 		}
 		id = cloud.NewID("eipassoc")
 		a.AssociationID, a.InterfaceID, a.InstanceID, a.PrivateIP = id, n.ID, n.InstanceID, ip
