@@ -32,6 +32,22 @@ func Here() (*NS, error) {
 	return &NS{f}, nil
 }
 
+// NewNS returns a fresh namespace without a name, which ends with Close.
+func NewNS() (*NS, error) {
+	var ns *NS
+	err := onThread(func() error {
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			ns, err = Here()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make network namespace: %w", err)
+	}
+	return ns, nil
+}
+
 // MakeNS returns the named namespace, made when it is not there.
 func MakeNS(name string) (*NS, error) {
 	path := filepath.Join(nsDir, name)

@@ -1,0 +1,129 @@
+package nft
+
+import (
+	"cmp"
+	"slices"
+)
+
+// disjoint returns boxes that together cover what the given ones cover, none of
+// which overlap: the kernel refuses ranges that do (nft_set_pipapo.c). Prefixes
+// lie within each other or apart, so what a wider prefix covers already is cut
+// out of the ranges of the narrower ones. The result is in order of address.
+func disjoint(boxes []box) []box {
+	slices.SortFunc(boxes, func(a, b box) int {
+		if a.plane != b.plane {
+			return cmp.Compare(a.plane, b.plane)
+		}
+		if a.addr != b.addr {
+			return cmp.Compare(a.addr, b.addr)
+		}
+		if a.bits != b.bits {
+			return cmp.Compare(a.bits, b.bits)
+		}
+		return cmp.Compare(a.lo, b.lo)
+	})
+	out := make([]box, 0, len(boxes))
+	var above []cover // of the wider prefixes that the next box lies in
+	for len(boxes) > 0 {
+		b, n := boxes[0], 1
+		for n < len(boxes) && boxes[n].samePrefix(b) {
+			n++
+		}
+		own := merge(boxes[:n])
+		boxes = boxes[n:]
+		for len(above) > 0 && !above[len(above)-1].holds(b) {
+			above = above[:len(above)-1]
+		}
+		var wider spans
+		if len(above) > 0 {
+			wider = above[len(above)-1].ranges
+		}
+		fresh := own.without(wider)
+		for _, s := range fresh {
+			out = append(out, box{b.plane, b.addr, b.bits, s.lo, s.hi})
+		}
+		above = append(above, cover{b, wider.with(fresh)})
+	}
+	slices.SortFunc(out, func(a, b box) int {
+		if a.addr != b.addr {
+			return cmp.Compare(a.addr, b.addr)
+		}
+		if a.plane != b.plane {
+			return cmp.Compare(a.plane, b.plane)
+		}
+		return cmp.Compare(a.lo, b.lo)
+	})
+	return out
+}
+
+func (x box) samePrefix(y box) bool {
+	return x.plane == y.plane && x.addr == y.addr && x.bits == y.bits
+}
+
+// A cover is what is allowed for all addresses of a box's prefix.
+type cover struct {
+	box
+	ranges spans
+}
+
+func (c cover) holds(b box) bool {
+	return c.plane == b.plane && c.bits <= b.bits && b.addr&maskOf(int(c.bits)) == c.addr
+}
+
+type span struct{ lo, hi uint16 }
+
+// spans are ranges in order that don't overlap.
+type spans []span
+
+// merge returns the ranges of boxes, which are in order of lo.
+func merge(boxes []box) spans {
+	var out spans
+	for _, b := range boxes {
+		if n := len(out); n > 0 && b.lo <= out[n-1].hi {
+			out[n-1].hi = max(out[n-1].hi, b.hi)
+			continue
+		}
+		out = append(out, span{b.lo, b.hi})
+	}
+	return out
+}
+
+// without returns what of r is not in holes.
+func (r spans) without(holes spans) spans {
+	if len(holes) == 0 {
+		return r
+	}
+	var out spans
+	for _, s := range r {
+		for len(holes) > 0 && holes[0].hi < s.lo {
+			holes = holes[1:]
+		}
+		lo := int(s.lo)
+		for _, h := range holes {
+			if h.lo > s.hi {
+				break
+			}
+			if int(h.lo) > lo {
+				out = append(out, span{uint16(lo), h.lo - 1})
+			}
+			lo = int(h.hi) + 1
+		}
+		if lo <= int(s.hi) {
+			out = append(out, span{uint16(lo), s.hi})
+		}
+	}
+	return out
+}
+
+// with returns r and more, which lie apart.
+func (r spans) with(more spans) spans {
+	switch {
+	case len(more) == 0:
+		return r
+	case len(r) == 0:
+		return more
+	}
+	out := slices.Concat(r, more)
+	slices.SortFunc(out, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
+	return out
+}

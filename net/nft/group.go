@@ -1,0 +1,225 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// A compiled group is what became of a group when it was last seen.
+type compiled struct {
+	from   Group
+	sets   []Set
+	chains []Chain
+}
+
+// addGroups adds the sets and chains of the groups. Groups that no rule knows
+// as peer need no set of members.
+func (c *compiler) addGroups(out *Ruleset, groups []Group) {
+	known := make(map[string]*compiled, len(groups))
+	peers := map[string]bool{}
+	for _, g := range groups {
+		k := c.groups[g.ID]
+		if k == nil || !k.from.equalRules(g) {
+			k = compileGroup(g)
+		}
+		known[g.ID] = k
+		out.Sets = append(out.Sets, k.sets...)
+		out.Chains = append(out.Chains, k.chains...)
+		for _, rules := range [][]Rules{g.Ingress, g.Egress} {
+			for _, r := range rules {
+				for _, p := range r.Groups {
+					peers[p] = true
+				}
+			}
+		}
+	}
+	c.groups = known
+	members := make(map[string][]netip.Addr, len(groups))
+	for _, g := range groups {
+		members[g.ID] = g.Members
+	}
+	for id := range peers {
+		out.Sets = append(out.Sets, memberSet(id, members[id]))
+	}
+}
+
+func (g *Group) equalRules(h Group) bool {
+	equal := func(a, b Rules) bool {
+		return a.Protocol == b.Protocol && a.From == b.From && a.To == b.To && slices.Equal(a.Prefixes, b.Prefixes) && slices.Equal(a.Groups, b.Groups)
+	}
+	return slices.EqualFunc(g.Ingress, h.Ingress, equal) && slices.EqualFunc(g.Egress, h.Egress, equal)
+}
+
+func memberSet(id string, members []netip.Addr) Set {
+	s := Set{Name: id + ".members", Key: nftables.TypeIPAddr}
+	for _, a := range members {
+		if a.Is4() {
+			s.Elements = append(s.Elements, Element{Key: string(a.AsSlice())})
+		}
+	}
+	return s
+}
+
+func compileGroup(g Group) *compiled {
+	k := &compiled{from: g}
+	k.direction(g.ID+".ingress", ipSrc, g.Ingress)
+	k.direction(g.ID+".egress", ipDst, g.Egress)
+	return k
+}
+
+// direction makes a chain that accepts what the rules allow, and a chain of the
+// same kind for each peer group: its rules hold for all addresses, once the
+// address is known to be a member's. A member that comes or goes is then one
+// element, however many rules name its group.
+func (k *compiled) direction(name string, peer field, all []Rules) {
+	chain := k.filter(name, peer, all)
+	byPeer := map[string][]Rules{}
+	for _, r := range all {
+		for _, g := range r.Groups {
+			r.Prefixes = []netip.Prefix{everywhere}
+			byPeer[g] = append(byPeer[g], r)
+		}
+	}
+	for _, g := range sortedKeys(byPeer) {
+		sub := name + "." + g
+		chain.Rules = append(chain.Rules, rule(v4, in(g+".members", peer), jump(sub)))
+		k.chains = append(k.chains, k.filter(sub, peer, byPeer[g]))
+	}
+	k.chains = append(k.chains, chain)
+}
+
+var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// filter makes a chain on two sets: of protocols as a whole, and of protocols
+// with ports (of ICMP: with types and codes).
+func (k *compiled) filter(name string, peer field, all []Rules) Chain {
+	whole, ports := split(all)
+	k.sets = append(k.sets,
+		Set{Name: name + ".all", Key: typeAll, Ranges: true, Elements: wholeElements(disjoint(whole))},
+		Set{Name: name + ".ports", Key: typeService, Ranges: true, Elements: portElements(disjoint(ports))})
+	return Chain{Name: name, Rules: []Rule{
+		rule(v4, in(name+".all", peer, l4proto), accept),
+		rule(v4, in(setPorted, l4proto), in(name+".ports", peer, l4proto, dport), accept),
+		rule(v4, protocol(unix.IPPROTO_ICMP), in(name+".ports", peer, l4proto, icmpKind), accept),
+	}}
+}
+
+// A box is a part of the space of peers and ports: a prefix and a range, in a
+// plane of its own. In the planes of the protocols with ports (and ICMP) the range is of ports; in plane
+// 0 it is of protocols.
+type box struct {
+	plane  byte
+	addr   uint32
+	bits   uint8
+	lo, hi uint16
+}
+
+func split(all []Rules) (whole, ports []box) {
+	for _, r := range all {
+		for _, p := range r.Prefixes {
+			if !p.Addr().Is4() {
+				continue // the fabric carries IPv4
+			}
+			a := p.Masked().Addr().As4()
+			b := box{addr: binary.BigEndian.Uint32(a[:]), bits: uint8(p.Bits())}
+			switch {
+			case r.Protocol < 0:
+				b.hi = 255
+				whole = append(whole, b)
+			case r.Protocol == unix.IPPROTO_ICMP:
+				b.plane = unix.IPPROTO_ICMP
+				b.lo, b.hi = icmpRange(r.From, r.To)
+				ports = append(ports, b)
+			case hasPorts(r.Protocol):
+				b.plane = byte(r.Protocol)
+				b.lo, b.hi = portRange(r.From, r.To)
+				if b.lo <= b.hi {
+					ports = append(ports, b)
+				}
+			default:
+				b.lo, b.hi = uint16(r.Protocol), uint16(r.Protocol)
+				whole = append(whole, b)
+			}
+		}
+	}
+	return whole, ports
+}
+
+func portRange(from, to int) (uint16, uint16) {
+	if from < 0 {
+		return 0, 65535
+	}
+	return uint16(from), uint16(min(to, 65535))
+}
+
+// icmpRange returns the range of type and code in one number, as they follow
+// each other in a packet.
+func icmpRange(kind, code int) (uint16, uint16) {
+	switch {
+	case kind < 0:
+		return 0, 65535
+	case code < 0:
+		return uint16(kind) << 8, uint16(kind)<<8 | 255
+	}
+	k := uint16(kind)<<8 | uint16(code&255)
+	return k, k
+}
+
+func wholeElements(boxes []box) []Element {
+	b := newBuffer(len(boxes), 8)
+	for _, x := range boxes {
+		b.add(x.addr, byte(x.lo))
+		b.add(x.last(), byte(x.hi))
+	}
+	return b.elements()
+}
+
+func portElements(boxes []box) []Element {
+	b := newBuffer(len(boxes), 12)
+	for _, x := range boxes {
+		b.add(x.addr, x.plane)
+		b.port(x.lo)
+		b.add(x.last(), x.plane)
+		b.port(x.hi)
+	}
+	return b.elements()
+}
+
+func (x box) last() uint32 { return x.addr | ^maskOf(int(x.bits)) }
+
+// A buffer makes keys of one size that share memory: a group may have many.
+type buffer struct {
+	b    []byte
+	size int
+}
+
+func newBuffer(n, size int) *buffer { return &buffer{make([]byte, 0, 2*n*size), size} }
+
+func (b *buffer) add(addr uint32, proto byte) {
+	b.b = append(binary.BigEndian.AppendUint32(b.b, addr), proto, 0, 0, 0)
+}
+
+func (b *buffer) port(p uint16) { b.b = append(binary.BigEndian.AppendUint16(b.b, p), 0, 0) }
+
+func (b *buffer) elements() []Element {
+	all := string(b.b)
+	out := make([]Element, 0, len(all)/(2*b.size))
+	for ; all != ""; all = all[2*b.size:] {
+		out = append(out, Element{Key: all[:b.size], End: all[b.size : 2*b.size]})
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, strings.Compare)
+	return keys
+}
