@@ -123,26 +123,25 @@ func peerGroup(ctx context.Context, rx store.Rx, g *cloud.Group, id, name string
 
 // addRules adds rules to g, each under a new id.
 func addRules(g *cloud.Group, rules []cloud.Rule) error {
-	have := make(map[ruleKey]bool, len(g.Rules)+len(rules))
+	fresh := make(map[ruleKey]bool, len(rules)) // not of all in g, which may be many more
 	count := map[bool]int{}
-	for i := range g.Rules {
-		have[keyOf(&g.Rules[i])] = true
-		count[g.Rules[i].Egress]++
-	}
-	fresh := map[ruleKey]bool{}
 	for i := range rules {
 		k := keyOf(&rules[i])
-		switch {
-		case fresh[k]:
+		if fresh[k] {
 			return cloud.Faultf("InvalidParameterValue", "The same permission must not appear multiple times: %s", ruleText(&rules[i]))
-		case have[k]:
-			return cloud.Faultf("InvalidPermission.Duplicate", "the specified rule \"%s\" already exists", ruleText(&rules[i]))
 		}
 		fresh[k] = true
 		rules[i].ID = cloud.NewID("sgr")
-		if count[rules[i].Egress]++; count[rules[i].Egress] > maxRules {
-			return cloud.Faultf("RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached: %d in each direction.", maxRules)
+		count[rules[i].Egress]++
+	}
+	for i := range g.Rules {
+		if fresh[keyOf(&g.Rules[i])] {
+			return cloud.Faultf("InvalidPermission.Duplicate", "the specified rule \"%s\" already exists", ruleText(&g.Rules[i]))
 		}
+		count[g.Rules[i].Egress]++
+	}
+	if max(count[false], count[true]) > maxRules {
+		return cloud.Faultf("RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached: %d in each direction.", maxRules)
 	}
 	g.Rules = append(g.Rules, rules...)
 	return nil
