@@ -40,6 +40,7 @@ type Device struct {
 	Up      bool // as set by an administrator
 	Carrier bool // of a tap: somebody has it open
 	MTU     int
+	Alias   string // what its maker noted
 	Stats   rtnetlink.LinkStats64
 }
 
@@ -61,6 +62,9 @@ func device(m rtnetlink.LinkMessage) Device {
 	if a := m.Attributes; a != nil {
 		d.Name, d.MAC, d.MTU = a.Name, a.Address, int(a.MTU)
 		d.Carrier = a.Carrier != nil && *a.Carrier == 1
+		if a.Alias != nil {
+			d.Alias = *a.Alias
+		}
 		if a.Stats64 != nil {
 			d.Stats = *a.Stats64
 		}
@@ -106,6 +110,15 @@ func (c *Conn) Up(index uint32, mtu int) error {
 	return nil
 }
 
+// Note sets the device's alias.
+func (c *Conn) Note(index uint32, alias string) error {
+	err := c.rt.Link.Set(&rtnetlink.LinkMessage{Index: index, Attributes: &rtnetlink.LinkAttributes{Alias: &alias}})
+	if err != nil {
+		return fmt.Errorf("set alias of device %d: %w", index, err)
+	}
+	return nil
+}
+
 // Move moves the device of that name into another namespace.
 func (c *Conn) Move(name string, to *NS) error {
 	d, ok, err := c.Device(name)
@@ -131,6 +144,17 @@ func (c *Conn) Veth(name, peer string, far *NS, mtu int) error {
 	}})
 	if err != nil {
 		return fmt.Errorf("make %s–%s: %w", name, peer, err)
+	}
+	return nil
+}
+
+// DeleteAddress takes an address from the device.
+func (c *Conn) DeleteAddress(index uint32, p netip.Prefix) error {
+	ip := net.IP(p.Addr().AsSlice())
+	err := c.rt.Address.Delete(&rtnetlink.AddressMessage{Family: family(p.Addr()), PrefixLength: uint8(p.Bits()), Index: index,
+		Attributes: &rtnetlink.AddressAttributes{Address: ip, Local: ip}})
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("delete address %s: %w", p, err)
 	}
 	return nil
 }
@@ -216,7 +240,8 @@ func (c *Conn) DeleteRoute(r Route) error {
 	return nil
 }
 
-// Routes returns the destinations of our routes by way of the device.
+// Routes returns the destinations of our routes by way of the device; of the
+// unreachable ones with index 0.
 func (c *Conn) Routes(index uint32) ([]netip.Prefix, error) {
 	all, err := c.rt.Route.List()
 	if err != nil {
@@ -244,6 +269,25 @@ func (c *Conn) PutNeighbour(index uint32, ip netip.Addr, mac net.HardwareAddr) e
 		return fmt.Errorf("neighbour %s: %w", ip, err)
 	}
 	return nil
+}
+
+// Proxies returns the addresses that the kernel answers ARP for on the device.
+func (c *Conn) Proxies(index uint32) ([]netip.Addr, error) {
+	msgs, err := c.rt.Execute(&rtnetlink.NeighMessage{Family: unix.AF_INET, Flags: unix.NTF_PROXY}, unix.RTM_GETNEIGH, netlink.Request|netlink.Dump)
+	if err != nil {
+		return nil, fmt.Errorf("list proxy ARP entries: %w", err)
+	}
+	var out []netip.Addr
+	for _, m := range msgs {
+		n, ok := m.(*rtnetlink.NeighMessage)
+		if !ok || n.Index != index || n.Flags&unix.NTF_PROXY == 0 || n.Attributes == nil {
+			continue
+		}
+		if a, ok := netip.AddrFromSlice(n.Attributes.Address.To4()); ok {
+			out = append(out, a)
+		}
+	}
+	return out, nil
 }
 
 // PutProxy has the kernel answer ARP for the address on the device.
@@ -291,6 +335,7 @@ func family(ip netip.Addr) uint8 {
 	return unix.AF_INET6
 }
 
+// setMTU sets the device's MTU.
 func (c *Conn) setMTU(index uint32, mtu int) error {
 	return c.rt.Link.Set(&rtnetlink.LinkMessage{Index: index, Attributes: &rtnetlink.LinkAttributes{MTU: uint32(mtu)}})
 }

@@ -101,6 +101,9 @@ func DeleteNS(name string) error {
 	return nil
 }
 
+// OpenNS returns the named namespace. The error is fs.ErrNotExist when there is none.
+func OpenNS(name string) (*NS, error) { return openNS(filepath.Join(nsDir, name)) }
+
 // ListNS returns the named namespaces whose names begin with prefix.
 func ListNS(prefix string) ([]string, error) {
 	files, err := os.ReadDir(nsDir)

@@ -8,7 +8,8 @@ import (
 )
 
 // Tap makes a tap device that stays until it is deleted, down, in the
-// namespace of c. Who opens it becomes the far end of the cable.
+// namespace of c. Who opens it becomes the far end of the cable; only root may
+// (without an owner anybody could who may open /dev/net/tun).
 func (c *Conn) Tap(name string, mtu int) error {
 	err := c.ns.Do(func() error {
 		f, err := OpenTap(name)
@@ -16,6 +17,9 @@ func (c *Conn) Tap(name string, mtu int) error {
 			return err
 		}
 		defer f.Close()
+		if err := unix.IoctlSetInt(int(f.Fd()), unix.TUNSETOWNER, 0); err != nil {
+			return err
+		}
 		return unix.IoctlSetInt(int(f.Fd()), unix.TUNSETPERSIST, 1)
 	})
 	if err != nil {
