@@ -10,17 +10,8 @@ import (
 // lie within each other or apart, so what a wider prefix covers already is cut
 // out of the ranges of the narrower ones. The result is in order of address.
 func disjoint(boxes []box) []box {
-	slices.SortFunc(boxes, func(a, b box) int {
-		if a.plane != b.plane {
-			return cmp.Compare(a.plane, b.plane)
-		}
-		if a.addr != b.addr {
-			return cmp.Compare(a.addr, b.addr)
-		}
-		if a.bits != b.bits {
-			return cmp.Compare(a.bits, b.bits)
-		}
-		return cmp.Compare(a.lo, b.lo)
+	sortBy(boxes, func(b box) uint64 {
+		return uint64(b.plane)<<56 | uint64(b.addr)<<24 | uint64(b.bits)<<16 | uint64(b.lo)
 	})
 	out := make([]box, 0, len(boxes))
 	var above []cover // of the wider prefixes that the next box lies in
@@ -29,31 +20,36 @@ func disjoint(boxes []box) []box {
 		for n < len(boxes) && boxes[n].samePrefix(b) {
 			n++
 		}
-		own := merge(boxes[:n])
+		group := boxes[:n]
 		boxes = boxes[n:]
 		for len(above) > 0 && !above[len(above)-1].holds(b) {
 			above = above[:len(above)-1]
 		}
+		if n == 1 && len(above) == 0 { // most are alone
+			out = append(out, b)
+			above = append(above, cover{box: b})
+			continue
+		}
 		var wider spans
 		if len(above) > 0 {
-			wider = above[len(above)-1].ranges
+			wider = above[len(above)-1].spans()
 		}
-		fresh := own.without(wider)
+		fresh := merge(group).without(wider)
 		for _, s := range fresh {
 			out = append(out, box{b.plane, b.addr, b.bits, s.lo, s.hi})
 		}
 		above = append(above, cover{b, wider.with(fresh)})
 	}
-	slices.SortFunc(out, func(a, b box) int {
-		if a.addr != b.addr {
-			return cmp.Compare(a.addr, b.addr)
-		}
-		if a.plane != b.plane {
-			return cmp.Compare(a.plane, b.plane)
-		}
-		return cmp.Compare(a.lo, b.lo)
-	})
+	sortBy(out, func(b box) uint64 { return uint64(b.addr)<<24 | uint64(b.plane)<<16 | uint64(b.lo) })
 	return out
+}
+
+// sortBy sorts boxes by a number, unless they are in order, as most lists are.
+func sortBy(boxes []box, key func(box) uint64) {
+	order := func(a, b box) int { return cmp.Compare(key(a), key(b)) }
+	if !slices.IsSortedFunc(boxes, order) {
+		slices.SortFunc(boxes, order)
+	}
 }
 
 func (x box) samePrefix(y box) bool {
@@ -64,6 +60,14 @@ func (x box) samePrefix(y box) bool {
 type cover struct {
 	box
 	ranges spans
+}
+
+// spans returns the ranges; a cover without any is that of one box alone.
+func (c cover) spans() spans {
+	if c.ranges == nil {
+		return spans{{c.lo, c.hi}}
+	}
+	return c.ranges
 }
 
 func (c cover) holds(b box) bool {
