@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -54,11 +55,22 @@ type Options struct {
 	// router's id (RouterID) in their context, and the guest's address in RemoteAddr.
 	Metadata http.Handler
 
+	// ConnContext, when not nil, is the http.Server.ConnContext of metadata
+	// connections: a handler may set the hop limit of what it answers.
+	ConnContext func(ctx context.Context, c net.Conn) context.Context
+
+	// HostPorts are the TCP ports of the host's own that guests may reach, such
+	// as the API's. All others are closed to them.
+	HostPorts []uint16
+
 	// Resolver answers what the VPC's own names do not; nil asks the host's resolvers.
 	Resolver func(ctx context.Context, query []byte) ([]byte, error)
 
 	// MTU of guests' interfaces; default 1500 minus what tunnels need.
 	MTU int
+
+	// Log is told what nobody waits for; default slog.Default().
+	Log *slog.Logger
 }
 
 type routerKey struct{}

@@ -1,0 +1,278 @@
+package fabric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+
+	"eucad/net/dns"
+	"eucad/net/link"
+	"eucad/net/nft"
+)
+
+const (
+	nsPrefix   = "eucad-"    // of routers' namespaces
+	vethPrefix = "euv"       // of the host's ends of the links to routers
+	uplink     = "up0"       // a router's end
+	tapNote    = "eucad "    // alias of taps that wait in the host's namespace: this and the port's id
+	vethMTU    = 9001        // EC2's largest; guests' own MTU decides
+	tunnelRoom = 50          // bytes that VXLAN needs of each packet (RFC 7348)
+	freshTime  = time.Minute // for which a tap is left to who opened the port
+)
+
+// A Fabric is the network of this Linux host. It needs root.
+//
+// A router is the namespace "eucad-" + id with the device up0 towards the host
+// and the taps of its guests. The host's end of that link is "euv" + part of
+// the id; a /31 of Options.Transit lies between. The host forwards: New sets
+// net.ipv4.ip_forward, and the nftables table inet eucad of the host closes the
+// host's own services to guests and translates what leaves it.
+//
+// All state is in the kernel. A new Fabric finds what is there and goes on
+// with it; no packet of a guest is lost by that.
+type Fabric struct {
+	opt     Options
+	host    *link.NS
+	links   *link.Conn // in the host's namespace
+	table   *nft.Table // the host's
+	outside outside
+	resolve dns.Resolver // of what VPCs don't know
+
+	mu      sync.Mutex
+	routers map[string]*router
+	byPort  map[string]*router   // by port id, of the last Config
+	fresh   map[string]time.Time // ports that OpenPort made a tap for, which Plug has not seen
+	transit map[netip.Addr]bool  // host's ends of links in use
+	closed  bool
+}
+
+var _ Network = (*Fabric)(nil)
+
+// New returns a Fabric that has taken over what is there of an earlier one.
+func New(o Options) (*Fabric, error) {
+	if !o.Transit.IsValid() {
+		o.Transit = netip.MustParsePrefix("100.127.0.0/16")
+	}
+	if !o.Transit.Addr().Is4() || o.Transit.Bits() > 30 {
+		return nil, fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
+	}
+	if o.PublicPrefix.IsValid() && o.PublicPrefix.Overlaps(o.Transit) {
+		return nil, fmt.Errorf("public prefix %s overlaps the transit prefix %s", o.PublicPrefix, o.Transit)
+	}
+	if o.MTU == 0 {
+		o.MTU = 1500 - tunnelRoom
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	f := &Fabric{opt: o, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, fresh: map[string]time.Time{}, transit: map[netip.Addr]bool{}}
+	if err := f.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("host network: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func (f *Fabric) open() (err error) {
+	if f.host, err = link.Here(); err != nil {
+		return err
+	}
+	if f.links, err = f.host.Dial(); err != nil {
+		return err
+	}
+	if f.table, err = nft.Open(f.host.FD(), nftables.TableFamilyINet); err != nil {
+		return err
+	}
+	err = f.table.Apply(nft.CompileHost(nft.Host{
+		Devices: vethPrefix + "*", Transit: f.opt.Transit, Public: f.opt.PublicPrefix,
+		Open: f.opt.PublicInterface != "", Ports: f.opt.HostPorts,
+	}))
+	if err != nil {
+		return err
+	}
+	if err := f.host.Sysctl(map[string]string{"ipv4.ip_forward": "1"}); err != nil {
+		return err
+	}
+	if err := f.outside.open(f.host, f.links, f.opt); err != nil {
+		return err
+	}
+	names, err := link.ListNS(nsPrefix)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		r, err := f.adopt(strings.TrimPrefix(name, nsPrefix))
+		if err != nil {
+			return fmt.Errorf("take over router %s: %w", name, err)
+		}
+		f.routers[r.id] = r
+	}
+	return nil
+}
+
+// adopt returns the router of a namespace that is there.
+func (f *Fabric) adopt(id string) (*router, error) {
+	ns, err := link.OpenNS(nsPrefix + id)
+	if err != nil {
+		// A name that nothing is mounted on is what a host's restart leaves.
+		return &router{id: id, f: f}, nil
+	}
+	r, err := f.newRouter(id, ns)
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	d, ok, err := f.links.Device(vethName(id))
+	if err != nil || !ok {
+		return r, err
+	}
+	addrs, err := f.links.Addresses(d.Index)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if f.opt.Transit.Contains(a.Addr()) && a.Bits() == 31 {
+			r.outer = a.Addr()
+			f.transit[r.outer] = true
+		}
+	}
+	return r, nil
+}
+
+var routerID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+
+// Apply makes the network match c; see Network.
+func (f *Fabric) Apply(ctx context.Context, c Config) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return errClosed
+	}
+	var errs []error
+	want := make(map[string]bool, len(c.Routers))
+	ports := map[string]*router{}
+	for _, cfg := range c.Routers {
+		want[cfg.ID] = true
+	}
+	for id, r := range f.routers {
+		if !want[id] {
+			errs = append(errs, f.remove(r))
+		}
+	}
+	for _, cfg := range c.Routers {
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		r, err := f.router(cfg.ID)
+		if err == nil {
+			for _, p := range cfg.Ports {
+				ports[p.ID] = r
+			}
+			err = r.apply(cfg)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("router %s: %w", cfg.ID, err))
+		}
+	}
+	f.byPort = ports
+	errs = append(errs, f.outside.apply(f.routers), f.sweep())
+	return errors.Join(errs...)
+}
+
+// sweep removes taps that wait for ports which are no longer wanted.
+func (f *Fabric) sweep() error {
+	var errs []error
+	for id := range f.fresh {
+		if f.byPort[id] == nil {
+			errs = append(errs, f.links.Delete(TapName(id)))
+			delete(f.fresh, id)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// router returns the router, made when it is not there.
+func (f *Fabric) router(id string) (*router, error) {
+	if !routerID.MatchString(id) {
+		return nil, fmt.Errorf("an id has 1 to 40 small letters, digits and hyphens: %q", id)
+	}
+	r := f.routers[id]
+	if r == nil || r.ns == nil {
+		ns, err := link.MakeNS(nsPrefix + id)
+		if err != nil {
+			return nil, err
+		}
+		if r, err = f.newRouter(id, ns); err != nil {
+			return nil, errors.Join(err, ns.Close())
+		}
+		f.routers[id] = r
+	}
+	return r, nil
+}
+
+// remove takes away everything of a router.
+func (f *Fabric) remove(r *router) error {
+	err := errors.Join(r.close(), f.links.Delete(vethName(r.id)), link.DeleteNS(nsPrefix+r.id))
+	if err != nil {
+		return fmt.Errorf("remove router %s: %w", r.id, err)
+	}
+	delete(f.transit, r.outer)
+	delete(f.routers, r.id)
+	f.opt.Log.Info("router removed", "router", r.id)
+	return nil
+}
+
+// freeLink returns the addresses of a link that no router has: the host's, which is
+// even, and the router's (RFC 3021).
+func (f *Fabric) freeLink() (netip.Addr, error) {
+	for a := f.opt.Transit.Masked().Addr(); f.opt.Transit.Contains(a); a = a.Next().Next() {
+		if !f.transit[a] {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("the transit prefix %s has no room for another router", f.opt.Transit)
+}
+
+var errClosed = fmt.Errorf("the network is closed: %w", fs.ErrClosed)
+
+// Close stops what answers guests, and leaves routers and traffic; see Network.
+func (f *Fabric) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	var errs []error
+	for _, r := range f.routers {
+		errs = append(errs, r.close())
+	}
+	if f.table != nil {
+		errs = append(errs, f.table.Close())
+	}
+	if f.links != nil {
+		errs = append(errs, f.links.Close())
+	}
+	if f.host != nil {
+		errs = append(errs, f.host.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func vethName(id string) string { return vethPrefix + short(id) }
+
+// short returns as much of an id as a device's name has room for.
+func short(id string) string {
+	if len(id) > 15 {
+		return id[4:15]
+	}
+	return id[max(0, len(id)-12):]
+}

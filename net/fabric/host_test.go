@@ -1,0 +1,333 @@
+package fabric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"eucad/net/link"
+)
+
+const insideEnv = "EUCAD_TEST_INSIDE"
+
+// TestMain runs the tests of Linux networking in a process with its own host:
+// a network namespace, and a mount namespace with its own /run/netns.
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 || os.Getenv(insideEnv) != "" {
+		if os.Getenv(insideEnv) != "" {
+			if err := ownHost(); err != nil {
+				fmt.Fprintln(os.Stderr, "own host:", err)
+				os.Exit(1)
+			}
+		}
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			os.Exit(exit.ExitCode())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func ownHost() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("eucad-test", "/run/netns", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	return exec.Command("ip", "link", "set", "lo", "up").Run()
+}
+
+func needHost(t testing.TB) {
+	t.Helper()
+	if os.Getenv(insideEnv) == "" {
+		t.Skip("needs root for network namespaces")
+	}
+}
+
+// A guest is a machine as the network sees it: it has a port's tap open and
+// its own kernel network stack behind it.
+type guest struct {
+	t    testing.TB
+	port Port
+	ns   *link.NS
+	far  *os.File // the port's tap, as QEMU would have it
+	near *os.File // eth0 of the guest
+}
+
+// boot opens the port, starts a guest on its tap and plugs it.
+func boot(t testing.TB, f *Fabric, p Port) *guest {
+	t.Helper()
+	if err := f.OpenPort(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	g := power(t, p)
+	if err := f.Plug(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// power starts a guest on the tap of its port, which waits in the host's namespace.
+func power(t testing.TB, p Port) *guest {
+	t.Helper()
+	g := &guest{t: t, port: p}
+	var err error
+	if g.far, err = link.OpenTap(p.Tap); err != nil {
+		t.Fatal(err)
+	}
+	if g.ns, err = link.NewNS(); err != nil {
+		t.Fatal(err)
+	}
+	err = g.ns.Do(func() (err error) {
+		g.near, err = link.OpenTap("eth0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.sh("ip link set lo up && ip link set eth0 address %s mtu 1400 && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && ip link set eth0 up", p.MAC)
+	go relay(g.near, g.far)
+	go relay(g.far, g.near)
+	t.Cleanup(g.off)
+	return g
+}
+
+// relay carries frames until one end is closed. A tap that is moved is down
+// for a moment, and frames for it are lost, as on any cable.
+func relay(from, to *os.File) {
+	buf := make([]byte, 65536)
+	for {
+		n, err := from.Read(buf)
+		if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		if _, err := to.Write(buf[:n]); errors.Is(err, os.ErrClosed) {
+			return
+		}
+	}
+}
+
+func (g *guest) off() {
+	g.far.Close()
+	g.near.Close()
+	g.ns.Close()
+}
+
+// static configures the guest's address by hand.
+func (g *guest) static(subnet netip.Prefix) *guest {
+	g.t.Helper()
+	g.sh("ip addr add %s/%d dev eth0 && ip route add default via %s", g.port.Addr, subnet.Bits(), gateway(subnet))
+	return g
+}
+
+// sh runs a command in the guest.
+func (g *guest) sh(format string, args ...any) string {
+	g.t.Helper()
+	out, err := g.try(format, args...)
+	if err != nil {
+		g.t.Fatalf("%s: %v\n%s", fmt.Sprintf(format, args...), err, out)
+	}
+	return out
+}
+
+func (g *guest) try(format string, args ...any) (string, error) {
+	var out []byte
+	err := g.ns.Do(func() (err error) {
+		out, err = exec.Command("sh", "-c", fmt.Sprintf(format, args...)).CombinedOutput()
+		return err
+	})
+	return string(out), err
+}
+
+// ping reports whether the address answers.
+func (g *guest) ping(a string) bool {
+	_, err := g.try("busybox ping -c 1 -W 1 %s", a)
+	return err == nil
+}
+
+// serve answers TCP connections to the port with the address they come from.
+func (g *guest) serve(port int) *guest {
+	g.t.Helper()
+	var l net.Listener
+	err := g.ns.Do(func() (err error) {
+		l, err = net.Listen("tcp4", fmt.Sprintf(":%d", port))
+		return err
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	serveAddr(g.t, l)
+	return g
+}
+
+func serveAddr(t testing.TB, l net.Listener) {
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			io.WriteString(c, host)
+			c.Close()
+		}
+	}()
+}
+
+const patience = 700 * time.Millisecond // for what must not answer
+
+// ask connects and returns what the other side says.
+func (g *guest) ask(addr string) (string, error) {
+	var s string
+	err := g.ns.Do(func() (err error) { s, err = askFrom(addr); return err })
+	return s, err
+}
+
+func askFrom(addr string) (string, error) {
+	c, err := net.DialTimeout("tcp4", addr, patience)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	b, err := io.ReadAll(c)
+	return string(b), err
+}
+
+// reaches fails the test unless the connection says want.
+func (g *guest) reaches(addr, want string) {
+	g.t.Helper()
+	if got, err := g.ask(addr); err != nil || got != want {
+		g.t.Errorf("%s → %s: %q, %v; want %q", g.port.Addr, addr, got, err, want)
+	}
+}
+
+func (g *guest) blocked(addr string) {
+	g.t.Helper()
+	if got, err := g.ask(addr); err == nil {
+		g.t.Errorf("%s → %s got through: %q", g.port.Addr, addr, got)
+	}
+}
+
+// get fetches a page of the metadata service.
+func (g *guest) get(method, url string) (string, error) {
+	var body string
+	err := g.ns.Do(func() error {
+		tr := &http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+			var c net.Conn
+			err := g.ns.Do(func() (err error) { c, err = net.DialTimeout(network, addr, patience); return err })
+			return c, err
+		}}
+		req, err := http.NewRequest(method, url, nil)
+		if err != nil {
+			return err
+		}
+		res, err := (&http.Client{Transport: tr, Timeout: 3 * time.Second}).Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		body = string(b)
+		return err
+	})
+	return body, err
+}
+
+// run runs a command on the host.
+func run(t testing.TB, command string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", command).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+var (
+	publicNet = netip.MustParsePrefix("198.51.100.0/24")
+	subnetA   = netip.MustParsePrefix("10.0.0.0/24")
+)
+
+func newFabric(t testing.TB, o Options) *Fabric {
+	t.Helper()
+	if !o.PublicPrefix.IsValid() {
+		o.PublicPrefix = publicNet
+	}
+	f, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Apply(context.Background(), Config{}); err != nil && !errors.Is(err, errClosed) {
+			t.Error(err)
+		}
+		f.Close()
+	})
+	return f
+}
+
+func apply(t testing.TB, f *Fabric, routers ...Router) {
+	t.Helper()
+	if err := f.Apply(t.Context(), Config{Routers: routers}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func everybody() []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)} }
+
+// vpc returns a router with the subnet 10.0.0.0/24, and a group "sg-open" that
+// sends anywhere and receives TCP port 80 from anybody.
+func vpc(id string, ports ...Port) Router {
+	r := Router{ID: id, VNI: 1, CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Domain: "az1.eucad.internal",
+		Subnets: []Subnet{{ID: "subnet-a", Prefix: subnetA}}, Ports: ports,
+		Groups: []Group{{ID: "sg-open",
+			Egress:  []Rule{{Protocol: -1, From: -1, To: -1, Prefixes: everybody()}},
+			Ingress: []Rule{{Protocol: 6, From: 80, To: 80, Prefixes: everybody()}},
+		}},
+	}
+	for _, p := range ports {
+		r.Groups[0].Members = append(r.Groups[0].Members, p.Addr)
+		r.Names = append(r.Names, Name{p.Hostname + "." + r.Domain, p.Addr})
+	}
+	return r
+}
+
+// port returns a port with the address 10.0.0.n in vpc number v.
+func port(v, n int) Port {
+	id := fmt.Sprintf("eni-%08x%08x0", v, n)
+	id = fmt.Sprintf("eni-%05x%05x0000000", v, n)
+	return Port{ID: id, Tap: TapName(id), MAC: fmt.Sprintf("02:00:00:00:%02x:%02x", v, n), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}),
+		Subnet: "subnet-a", Groups: []string{"sg-open"}, Hostname: fmt.Sprintf("ip-10-0-0-%d", n), MTU: 1400}
+}
