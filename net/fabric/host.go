@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -146,8 +145,6 @@ func (f *Fabric) adopt(id string) (*router, error) {
 	return r, nil
 }
 
-var routerID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
-
 // Apply makes the network match c; see Network.
 func (f *Fabric) Apply(ctx context.Context, c Config) error {
 	f.mu.Lock()
@@ -157,7 +154,6 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 	}
 	var errs []error
 	want := make(map[string]bool, len(c.Routers))
-	ports := map[string]*router{}
 	for _, cfg := range c.Routers {
 		want[cfg.ID] = true
 	}
@@ -171,20 +167,30 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 			errs = append(errs, err)
 			break
 		}
-		r, err := f.router(cfg.ID)
-		if err == nil {
-			for _, p := range cfg.Ports {
-				ports[p.ID] = r
-			}
-			err = r.apply(cfg)
-		}
-		if err != nil {
+		if err := f.applyRouter(cfg); err != nil {
 			errs = append(errs, fmt.Errorf("router %s: %w", cfg.ID, err))
+		}
+	}
+	ports := map[string]*router{}
+	for _, r := range f.routers {
+		for id := range r.ports {
+			ports[id] = r
 		}
 	}
 	f.byPort = ports
 	errs = append(errs, f.outside.apply(f.routers), f.sweep())
 	return errors.Join(errs...)
+}
+
+func (f *Fabric) applyRouter(cfg Router) error {
+	if err := cfg.Check(); err != nil {
+		return err
+	}
+	r, err := f.router(cfg.ID)
+	if err != nil {
+		return err
+	}
+	return r.apply(cfg)
 }
 
 // sweep removes taps that wait for ports which are no longer wanted.
@@ -201,9 +207,6 @@ func (f *Fabric) sweep() error {
 
 // router returns the router, made when it is not there.
 func (f *Fabric) router(id string) (*router, error) {
-	if !routerID.MatchString(id) {
-		return nil, fmt.Errorf("an id has 1 to 40 small letters, digits and hyphens: %q", id)
-	}
 	r := f.routers[id]
 	if r == nil || r.ns == nil {
 		ns, err := link.MakeNS(nsPrefix + id)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -150,15 +149,11 @@ func (r *router) plug(p Port) (bool, error) {
 
 // connect gives the port's tap its routes and takes it up.
 func (r *router) connect(d link.Device, p Port) error {
-	mac, err := net.ParseMAC(p.MAC)
-	if err != nil {
-		return err
-	}
 	filter := "1"
 	if p.AnySource {
 		filter = "0" // the reverse path may be another one; nft still sees to the MAC
 	}
-	err = r.ns.Sysctl(map[string]string{
+	err := r.ns.Sysctl(map[string]string{
 		"ipv4.conf." + p.Tap + ".rp_filter":    filter,
 		"ipv4.neigh." + p.Tap + ".proxy_delay": "0", // of answers to ARP; else up to 0.8 s
 	})
@@ -181,7 +176,7 @@ func (r *router) connect(d link.Device, p Port) error {
 		} else if err := r.links.PutRoute(link.Route{Dest: host, Device: d.Index}); err != nil {
 			return err
 		}
-		if err := r.links.PutNeighbour(d.Index, a, mac); err != nil {
+		if err := r.links.PutNeighbour(d.Index, a, p.mac()); err != nil {
 			return err
 		}
 	}

@@ -63,11 +63,7 @@ func (r *router) apply(cfg Router) error {
 	if err := r.join(); err != nil {
 		return err
 	}
-	filters, err := r.compile(cfg)
-	if err != nil {
-		return err
-	}
-	if err := r.filters.Apply(filters); err != nil {
+	if err := r.filters.Apply(r.compile(cfg)); err != nil {
 		return err
 	}
 	if err := r.prepare(); err != nil {
@@ -240,27 +236,26 @@ func resolvers(cfg Router) []netip.Addr {
 	return out
 }
 
-// compile says what the filters of the router need to know.
-func (r *router) compile(cfg Router) (nft.Router, error) {
+// compile says what the filters of the router need to know of cfg, which was checked.
+func (r *router) compile(cfg Router) nft.Router {
 	out := nft.Router{Uplink: uplink, Address: r.inner(), Transit: r.f.opt.Transit}
 	out.Services = append(out.Services, nft.Service{Addr: metadataAddr, Proto: unix.IPPROTO_TCP, Port: 80})
 	for _, a := range resolvers(cfg) {
 		out.Services = append(out.Services, nft.Service{Addr: a, Proto: unix.IPPROTO_TCP, Port: 53}, nft.Service{Addr: a, Proto: unix.IPPROTO_UDP, Port: 53})
 	}
 	for _, p := range cfg.Ports {
-		mac, err := net.ParseMAC(p.MAC)
-		if err != nil || len(mac) != 6 {
-			return out, fmt.Errorf("port %s has no good MAC: %q", p.ID, p.MAC)
-		}
-		if !p.Addr.Is4() {
-			return out, fmt.Errorf("port %s has no IPv4 address", p.ID)
-		}
-		out.Ports = append(out.Ports, nft.Port{Device: p.Tap, MAC: mac, Addrs: p.addrs(), AnySource: p.AnySource, Public: p.publics(), Groups: p.Groups})
+		out.Ports = append(out.Ports, nft.Port{Device: p.Tap, MAC: p.mac(), Addrs: p.addrs(), AnySource: p.AnySource, Public: p.publics(), Groups: p.Groups})
 	}
 	for _, g := range cfg.Groups {
 		out.Groups = append(out.Groups, nft.Group{ID: g.ID, Members: g.Members, Ingress: nftRules(g.Ingress), Egress: nftRules(g.Egress)})
 	}
-	return out, nil
+	return out
+}
+
+// mac returns the MAC address of a port that was checked.
+func (p *Port) mac() net.HardwareAddr {
+	mac, _ := net.ParseMAC(p.MAC)
+	return mac
 }
 
 func nftRules(all []Rule) []nft.Rules {

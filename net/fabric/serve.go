@@ -152,13 +152,12 @@ func zone(cfg Router) *dns.Zone {
 // lease is what DHCP tells the port's guest.
 func (r *router) lease(p Port) (dhcp.Lease, bool) {
 	i := slices.IndexFunc(r.cfg.Subnets, func(s Subnet) bool { return s.ID == p.Subnet })
-	mac, err := net.ParseMAC(p.MAC)
-	if i < 0 || err != nil {
+	if i < 0 {
 		return dhcp.Lease{}, false
 	}
 	subnet := r.cfg.Subnets[i].Prefix
 	names := resolvers(r.cfg)
-	l := dhcp.Lease{MAC: mac, Addr: netip.PrefixFrom(p.Addr, subnet.Bits()), Router: gateway(subnet), DNS: names[len(names)-1:],
+	l := dhcp.Lease{MAC: p.mac(), Addr: netip.PrefixFrom(p.Addr, subnet.Bits()), Router: gateway(subnet), DNS: names[len(names)-1:],
 		MTU: p.MTU, Hostname: p.Hostname, Domain: r.cfg.Domain}
 	if l.MTU == 0 {
 		l.MTU = r.f.opt.MTU
