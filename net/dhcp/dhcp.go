@@ -79,6 +79,7 @@ func (l Lease) reply(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4,
 		dhcpv4.WithMessageType(kind),
 		dhcpv4.WithServerIP(l.Router.AsSlice()),
 		dhcpv4.WithYourIP(l.Addr.Addr().AsSlice()),
+		dhcpv4.WithClientIP(clientAddr(q, kind)),
 		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(l.Router.AsSlice())),
 		dhcpv4.WithNetmask(net.CIDRMask(l.Addr.Bits(), 32)),
 		dhcpv4.WithRouter(l.Router.AsSlice()),
@@ -108,14 +109,29 @@ func (l Lease) reply(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4,
 	return dhcpv4.NewReplyFromRequest(q, mods...)
 }
 
+// clientAddr is what an answer repeats of the address that a guest has (RFC
+// 2131, section 4.3.1, table 3).
+func clientAddr(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) net.IP {
+	if kind == dhcpv4.MessageTypeAck {
+		return q.ClientIPAddr
+	}
+	return net.IPv4zero
+}
+
 // microsoftRoutes is what older Windows systems ask for instead of option 121.
 var microsoftRoutes = dhcpv4.GenericOptionCode(249)
 
 // routes are what option 121 tells; a client that takes it ignores the router
 // option (RFC 3442), so the way out is among them.
 func (l Lease) routes() []*dhcpv4.Route {
-	_, all, _ := net.ParseCIDR("0.0.0.0/0")
-	return []*dhcpv4.Route{{Dest: all, Router: l.Router.AsSlice()}}
+	metadata := &net.IPNet{IP: net.IP{169, 254, 169, 254}, Mask: net.CIDRMask(32, 32)}
+	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	return []*dhcpv4.Route{
+		// Guests with a link-local network of their own (RFC 3927) would look for
+		// the metadata service there.
+		{Dest: metadata, Router: l.Router.AsSlice()},
+		{Dest: all, Router: l.Router.AsSlice()},
+	}
 }
 
 func broadcast(p netip.Prefix) net.IP {

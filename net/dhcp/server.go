@@ -178,9 +178,10 @@ func (l Lease) answerFrame(frame []byte) []byte {
 		return nil
 	}
 	// To the guest's MAC; to the address that it has yet to take, unless it is
-	// told that it must not have it.
+	// told that it must not have it, or has no address and says that it can't
+	// take packets to one (RFC 2131, section 4.1).
 	dst := l.Addr.Addr().As4()
-	if isNak(answer) {
+	if isNak(answer) || wantsBroadcast(answer) {
 		dst = [4]byte{255, 255, 255, 255}
 	}
 	return l.frame(frame[:6], dst, answer)
@@ -189,6 +190,12 @@ func (l Lease) answerFrame(frame []byte) []byte {
 // isNak reports whether an answer of ours gives no address.
 func isNak(answer []byte) bool {
 	return binary.BigEndian.Uint32(answer[16:]) == 0 && binary.BigEndian.Uint32(answer[12:]) == 0
+}
+
+// wantsBroadcast reports whether the question that answer repeats the flags and
+// the guest's address of asked for a broadcast.
+func wantsBroadcast(answer []byte) bool {
+	return answer[10]&0x80 != 0 && binary.BigEndian.Uint32(answer[12:]) == 0
 }
 
 // frame puts an answer into UDP, IPv4 and Ethernet.
