@@ -1,4 +1,4 @@
-package fabric
+package fabric_test
 
 import (
 	"context"
@@ -6,16 +6,40 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"os/exec"
-	"slices"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
+
+	"eucad/net/fabric"
+	"eucad/net/fabrictest"
 )
 
-func TestGuests(t *testing.T) {
+func TestNetwork(t *testing.T) {
 	needHost(t)
-	f := newFabric(t, Options{})
+	fabrictest.Test(t, func(t *testing.T) fabrictest.Rig {
+		f := newFabric(t, fabric.Options{})
+		return fabrictest.Rig{
+			Network: f,
+			Open:    func(t testing.TB, p fabric.Port) func() { return power(t, p).off },
+			Reopen: func(t testing.TB) fabric.Network {
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				return newFabric(t, fabric.Options{})
+			},
+		}
+	})
+}
+
+func TestGroups(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{})
 	r := vpc("vpc-1", port(1, 10), port(1, 11))
 	apply(t, f, r)
 	a := boot(t, f, r.Ports[0]).static(subnetA).serve(80).serve(81)
@@ -26,18 +50,39 @@ func TestGuests(t *testing.T) {
 	if b.ping("10.0.0.10") {
 		t.Error("ping got through without a rule")
 	}
-	r.Groups[0].Ingress = append(r.Groups[0].Ingress, Rule{Protocol: 1, From: 8, To: -1, Prefixes: everybody()},
-		Rule{Protocol: 6, From: 81, To: 81, Groups: []string{"sg-open"}})
+	r.Groups[0].Ingress = append(r.Groups[0].Ingress, fabric.Rule{Protocol: 1, From: 8, To: -1, Prefixes: everybody()},
+		fabric.Rule{Protocol: 6, From: 81, To: 81, Groups: []string{"sg-open"}})
 	apply(t, f, r)
 	b.reaches("10.0.0.10:81", "10.0.0.11")
 	if !b.ping("10.0.0.10") {
 		t.Error("ping is allowed and lost")
 	}
-	r.Groups[0].Ingress = r.Groups[0].Ingress[:1]
+	r.Groups[0].Members = []netip.Addr{r.Ports[0].Addr}
 	apply(t, f, r)
-	b.blocked("10.0.0.10:81")
+	b.blocked("10.0.0.10:81") // no member any more
+	r.Groups[0].Ingress = r.Groups[0].Ingress[:1]
+	r.Groups[0].Egress = []fabric.Rule{{Protocol: 17, From: 53, To: 53, Prefixes: everybody()}}
+	apply(t, f, r)
+	b.blocked("10.0.0.10:80") // no egress
+	r.Ports[0].Groups = nil
+	r.Groups[0].Egress = []fabric.Rule{{Protocol: -1, From: -1, To: -1, Prefixes: everybody()}}
+	apply(t, f, r)
+	b.blocked("10.0.0.10:80") // no group, no way in
 
-	// A neighbour's address, another MAC: neither leaves the tap.
+	s, err := f.Stats(t.Context(), r.Ports[0].ID)
+	if err != nil || s.RxPackets == 0 || s.TxBytes == 0 {
+		t.Errorf("stats = %+v, %v", s, err)
+	}
+}
+
+func TestSpoofing(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10), port(1, 11))
+	apply(t, f, r)
+	boot(t, f, r.Ports[0]).static(subnetA).serve(80)
+	b := boot(t, f, r.Ports[1]).static(subnetA)
+	b.reaches("10.0.0.10:80", "10.0.0.11")
 	b.sh("ip addr add 10.0.0.77/24 dev eth0 && ip route add 10.0.0.10/32 dev eth0 src 10.0.0.77")
 	b.blocked("10.0.0.10:80")
 	b.sh("ip route del 10.0.0.10/32 && ip addr del 10.0.0.77/24 dev eth0")
@@ -46,27 +91,355 @@ func TestGuests(t *testing.T) {
 	b.blocked("10.0.0.10:80")
 	b.sh("ip link set eth0 address %s && ip route replace default via 10.0.0.1", b.port.MAC)
 	b.reaches("10.0.0.10:80", "10.0.0.11")
+}
 
-	s, err := f.Stats(t.Context(), r.Ports[0].ID)
-	if err != nil || s.RxPackets == 0 || s.TxBytes == 0 {
-		t.Errorf("stats = %+v, %v", s, err)
+// TestAnySource has a guest forward for an address that is not its own.
+func TestAnySource(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10), port(1, 11))
+	r.Ports[1].AnySource = true
+	apply(t, f, r)
+	a := boot(t, f, r.Ports[0]).static(subnetA)
+	b := boot(t, f, r.Ports[1]).static(subnetA)
+	b.sh("ip addr add 10.0.0.77/32 dev lo")
+	before := a.received()
+	b.try("busybox ping -c 1 -W 1 -I 10.0.0.77 10.0.0.10") // no answer finds its way back
+	if a.received() == before {
+		r.Groups[0].Ingress = append(r.Groups[0].Ingress, fabric.Rule{Protocol: 1, From: -1, To: -1, Prefixes: everybody()})
+		apply(t, f, r)
+		b.try("busybox ping -c 1 -W 1 -I 10.0.0.77 10.0.0.10")
+		if a.received() == before {
+			t.Error("a guest without source check cannot send from another address")
+		}
+	} else {
+		t.Error("ping got through without a rule")
 	}
 }
 
+func TestPublic(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{})
+	a, b, c := port(1, 10), port(1, 11), port(2, 10)
+	a.Public, b.Public, c.Public = ip("198.51.100.10"), ip("198.51.100.11"), ip("198.51.100.12")
+	d := port(2, 11)
+	one, two := vpc("vpc-1", a, b), vpc("vpc-2", c, d)
+	apply(t, f, one, two)
+	ga := boot(t, f, a).static(subnetA).serve(80)
+	gb := boot(t, f, b).static(subnetA).serve(80)
+	gc := boot(t, f, c).static(subnetA).serve(80)
+	gd := boot(t, f, d).static(subnetA)
+	if got, err := askFrom("198.51.100.10:80"); err != nil || !strings.HasPrefix(got, "100.127.") {
+		t.Errorf("host → public address: %q, %v", got, err)
+	}
+	gb.reaches("198.51.100.10:80", "198.51.100.11") // within the VPC, by way of the host
+	gc.reaches("198.51.100.10:80", "198.51.100.12") // from another VPC
+	ga.reaches("198.51.100.10:80", "198.51.100.10") // itself
+	gb.reaches("10.0.0.10:80", "10.0.0.11")
+	if got, err := gd.ask("198.51.100.11:80"); err != nil || !strings.HasPrefix(got, "100.127.") {
+		t.Errorf("no public address → public address: %q, %v", got, err)
+	}
+	// 10.0.0.10 is another guest in each VPC.
+	gd.reaches("10.0.0.10:80", "10.0.0.11")
+
+	// The address goes from one guest to another.
+	one.Ports[0].Public, one.Ports[1].Public = netip.Addr{}, ip("198.51.100.10")
+	apply(t, f, one, two)
+	gc.reaches("198.51.100.10:80", "198.51.100.12")
+	ga.blocked("198.51.100.11:80")
+	if got := run(t, "ip route show proto 158 | grep -c 198.51.100"); got != "2" {
+		t.Errorf("%s public routes, want 2", got)
+	}
+}
+
+// TestWorld sends packets beyond the host.
+func TestWorld(t *testing.T) {
+	needHost(t)
+	run(t, `ip link add world type veth peer name eth9 && ip addr add 203.0.113.1/24 dev eth9 && ip link set eth9 up
+		ip netns add world && ip link set world netns world
+		ip -n world addr add 203.0.113.9/24 dev world && ip -n world link set world up && ip -n world link set lo up
+		ip route add default via 203.0.113.9`)
+	t.Cleanup(func() { run(t, "ip netns del world; ip link del eth9 2>/dev/null || true") })
+	world := &guest{t: t, ns: mustNS(t, "world"), port: fabric.Port{Addr: ip("203.0.113.9")}}
+	world.serve(80)
+	hostService(t, "203.0.113.1:8773")
+	hostService(t, "203.0.113.1:22")
+
+	t.Run("host-only", func(t *testing.T) {
+		f := newFabric(t, fabric.Options{HostPorts: []uint16{8773}})
+		r := vpc("vpc-1", port(1, 10), port(1, 11))
+		r.Ports[0].Public = ip("198.51.100.10")
+		apply(t, f, r)
+		a := boot(t, f, r.Ports[0]).static(subnetA).serve(80)
+		b := boot(t, f, r.Ports[1]).static(subnetA)
+		a.reaches("203.0.113.9:80", "203.0.113.1")
+		b.reaches("203.0.113.9:80", "203.0.113.1")
+		if _, err := b.ask("203.0.113.1:8773"); err != nil {
+			t.Errorf("the host's own service that is open to guests: %v", err)
+		}
+		b.blocked("203.0.113.1:22")
+		b.blocked("100.127.0.0:22")
+		b.blocked("10.0.99.99:80") // nobody's address of the VPC goes nowhere
+		world.sh("ip route replace 198.51.100.0/24 via 203.0.113.1 && ip route replace 169.254.169.254/32 via 203.0.113.1")
+		world.blocked("198.51.100.10:80")
+		world.blocked("169.254.169.254:80")
+		world.sh("ip route del 198.51.100.0/24 && ip route del 169.254.169.254/32")
+	})
+	t.Run("public interface", func(t *testing.T) {
+		f := newFabric(t, fabric.Options{PublicInterface: "eth9", PublicPrefix: netip.MustParsePrefix("203.0.113.128/25")})
+		r := vpc("vpc-1", port(1, 10), port(1, 11))
+		r.Ports[0].Public = ip("203.0.113.130")
+		apply(t, f, r)
+		a := boot(t, f, r.Ports[0]).static(subnetA).serve(80)
+		b := boot(t, f, r.Ports[1]).static(subnetA)
+		world.reaches("203.0.113.130:80", "203.0.113.9")
+		world.blocked("203.0.113.130:81")
+		a.reaches("203.0.113.9:80", "203.0.113.130")
+		b.reaches("203.0.113.9:80", "203.0.113.1")
+		if got, err := askFrom("203.0.113.130:80"); err != nil || got != "203.0.113.1" {
+			t.Errorf("host → public address: %q, %v", got, err)
+		}
+		apply(t, f)
+		if got := run(t, "ip neigh show proxy"); got != "" {
+			t.Errorf("proxy ARP left: %s", got)
+		}
+	})
+}
+
+func TestMetadata(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{
+		Metadata: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			host, _, _ := net.SplitHostPort(r.RemoteAddr)
+			fmt.Fprintf(w, "%s %s %v", fabric.RouterID(r.Context()), host, r.Context().Value(connKey{}) != nil)
+		}),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	})
+	one, two := vpc("vpc-1", port(1, 10)), vpc("vpc-2", port(2, 10))
+	one.Groups = nil // groups don't filter it
+	apply(t, f, one, two)
+	for id, r := range map[string]fabric.Router{"vpc-1": one, "vpc-2": two} {
+		g := boot(t, f, r.Ports[0]).static(subnetA)
+		if got, err := g.get("GET", "http://169.254.169.254/latest/"); err != nil || got != id+" 10.0.0.10 true" {
+			t.Errorf("%s: %q, %v", id, got, err)
+		}
+	}
+	if _, err := askFrom("169.254.169.254:80"); err == nil {
+		t.Error("the host reaches a guest's metadata")
+	}
+}
+
+type connKey struct{}
+
+func TestDHCP(t *testing.T) {
+	needHost(t)
+	if _, err := exec.LookPath("busybox"); err != nil {
+		t.Skip("needs busybox's udhcpc")
+	}
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10), port(1, 11))
+	apply(t, f, r)
+	a := boot(t, f, r.Ports[0])
+	boot(t, f, r.Ports[1]).static(subnetA).serve(80)
+	script := filepath.Join(t.TempDir(), "script")
+	os.WriteFile(script, []byte(`#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/$mask dev eth0 && ip link set eth0 mtu $mtu && ip route add default via $router
+echo "$ip/$mask $router $dns $mtu $hostname $domain $search $staticroutes $lease"
+`), 0o755)
+	got := a.sh("busybox udhcpc -i eth0 -n -q -f -t 5 -T 1 -O mtu -O search -O staticroutes -s %s 2>/dev/null", script)
+	want := "10.0.0.10/24 10.0.0.1 10.0.0.2 1400 ip-10-0-0-10 az1.eucad.internal az1.eucad.internal 169.254.169.254/32 10.0.0.1 0.0.0.0/0 10.0.0.1 86400"
+	if strings.TrimSpace(got) != want {
+		t.Errorf("lease = %q\nwant    %q", got, want)
+	}
+	a.reaches("10.0.0.11:80", "10.0.0.10")
+}
+
+func TestDNS(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{Resolver: func(_ context.Context, query []byte) ([]byte, error) {
+		var q, a dns.Msg
+		if err := q.Unpack(query); err != nil {
+			return nil, err
+		}
+		if q.Question[0].Name != "example.com." {
+			return nil, errors.New("no")
+		}
+		a.SetReply(&q)
+		rr, err := dns.NewRR("example.com. 5 IN A 192.0.2.80")
+		a.Answer = []dns.RR{rr}
+		raw, _ := a.Pack()
+		return raw, err
+	}})
+	r := vpc("vpc-1", port(1, 10))
+	apply(t, f, r)
+	a := boot(t, f, r.Ports[0]).static(subnetA)
+	for _, tt := range []struct {
+		server, network, name string
+		kind                  uint16
+		want                  string
+	}{
+		{"10.0.0.2:53", "udp", "ip-10-0-0-10.az1.eucad.internal.", dns.TypeA, "10.0.0.10"},
+		{"169.254.169.253:53", "tcp", "IP-10-0-0-10.az1.eucad.internal.", dns.TypeA, "10.0.0.10"},
+		{"10.0.0.2:53", "udp", "10.0.0.10.in-addr.arpa.", dns.TypePTR, "ip-10-0-0-10.az1.eucad.internal."},
+		{"10.0.0.2:53", "udp", "nobody.az1.eucad.internal.", dns.TypeA, "NXDOMAIN"},
+		{"10.0.0.2:53", "udp", "example.com.", dns.TypeA, "192.0.2.80"},
+		{"10.0.0.2:53", "udp", "example.net.", dns.TypeA, "SERVFAIL"},
+	} {
+		var got string
+		err := a.ns.Do(func() error {
+			q := new(dns.Msg)
+			q.SetQuestion(tt.name, tt.kind)
+			res, _, err := (&dns.Client{Net: tt.network, Timeout: 2 * time.Second}).Exchange(q, tt.server)
+			if err != nil {
+				return err
+			}
+			got = dns.RcodeToString[res.Rcode]
+			if len(res.Answer) > 0 {
+				f := strings.Fields(res.Answer[0].String())
+				got = f[len(f)-1]
+			}
+			return nil
+		})
+		if err != nil || got != tt.want {
+			t.Errorf("%s %s = %q, %v; want %q", tt.network, tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestRestart has one connection live through the end of one Fabric and the
+// beginning of another.
+func TestRestart(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10), port(1, 11))
+	r.Ports[0].Public = ip("198.51.100.10")
+	apply(t, f, r)
+	a := boot(t, f, r.Ports[0]).static(subnetA)
+	b := boot(t, f, r.Ports[1]).static(subnetA)
+	a.echo()
+	var conns []net.Conn
+	for _, dial := range []func() (net.Conn, error){
+		func() (net.Conn, error) { return b.dial("10.0.0.10:80") },
+		func() (net.Conn, error) { return net.DialTimeout("tcp", "198.51.100.10:80", patience) },
+	} {
+		c, err := dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	before := run(t, "ip -j link; ip route; ip netns exec eucad-vpc-1 sh -c 'ip -j link; ip route; ip -4 addr'")
+	alive := func(when string) {
+		for i, c := range conns {
+			c.SetDeadline(time.Now().Add(2 * time.Second))
+			buf := make([]byte, 5)
+			if _, err := c.Write([]byte("hello")); err != nil {
+				t.Errorf("%s: connection %d: %v", when, i, err)
+			} else if _, err := c.Read(buf); err != nil || string(buf) != "hello" {
+				t.Errorf("%s: connection %d: %q, %v", when, i, buf, err)
+			}
+		}
+	}
+	alive("before")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alive("without eucad")
+	g := newFabric(t, fabric.Options{})
+	alive("before Apply")
+	apply(t, g, r)
+	alive("after Apply")
+	if after := run(t, "ip -j link; ip route; ip netns exec eucad-vpc-1 sh -c 'ip -j link; ip route; ip -4 addr'"); after != before {
+		t.Errorf("the network changed:\n%s\nwas\n%s", after, before)
+	}
+	// And what was revoked meanwhile is.
+	r.Groups[0].Ingress = nil
+	apply(t, g, r)
+	b.blocked("10.0.0.10:80")
+}
+
+// TestTwice looks for any change that an Apply of the same makes.
 func TestTwice(t *testing.T) {
 	needHost(t)
-	f := newFabric(t, Options{})
-	r := vpc("vpc-1", port(1, 10))
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10), port(1, 11))
+	r.Ports[0].Public = ip("198.51.100.10")
 	apply(t, f, r)
 	boot(t, f, r.Ports[0])
 	apply(t, f, r)
-	_ = errors.Join
-	_ = fmt.Sprint
-	_ = net.IP{}
-	_ = http.NotFoundHandler
-	_ = exec.Command
-	_ = slices.Contains[[]int]
-	_ = strings.Contains
-	_ = time.Now
-	_ = context.Background
+	log := filepath.Join(t.TempDir(), "changes")
+	for _, in := range []string{"", "ip netns exec eucad-vpc-1 "} {
+		for _, what := range []string{"nft monitor", "ip monitor link address route"} {
+			out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("sh", "-c", "exec "+in+what)
+			cmd.Stdout = out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Wait()
+			defer cmd.Process.Kill()
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // until the monitors listen
+	for range 3 {
+		apply(t, f, r)
+	}
+	if err := f.Plug(t.Context(), r.Ports[0].ID); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	if b, _ := os.ReadFile(log); len(b) > 0 {
+		t.Errorf("applying the same again changed:\n%s", b)
+	}
+	r.Groups[0].Ingress[0].To = 99
+	apply(t, f, r)
+	for range 50 {
+		if b, _ := os.ReadFile(log); strings.Contains(string(b), "new generation") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the monitors missed a change")
+}
+
+// TestNothingLeft removes everything, also what no process remembers.
+func TestNothingLeft(t *testing.T) {
+	needHost(t)
+	for _, restart := range []bool{false, true} {
+		before := everything(t)
+		f := newFabric(t, fabric.Options{})
+		r := vpc("vpc-1", port(1, 10), port(1, 11), port(1, 12))
+		r.Ports[0].Public = ip("198.51.100.10")
+		apply(t, f, r, vpc("vpc-2", port(2, 10)))
+		boot(t, f, r.Ports[0])
+		if err := f.OpenPort(t.Context(), r.Ports[1]); err != nil {
+			t.Fatal(err)
+		}
+		if restart {
+			f.Close()
+			f = newFabric(t, fabric.Options{})
+		}
+		apply(t, f)
+		if after := everything(t); after != before {
+			t.Errorf("left after restart=%v:\n%s\nbefore:\n%s", restart, after, before)
+		}
+	}
+}
+
+func everything(t *testing.T) string {
+	return run(t, "ip -br link | sed 's/@.*//; s/ .*//' | sort; ip -br addr; ip route; ip netns list; ip neigh show proxy; ls /run/netns")
+}
+
+func hostService(t *testing.T, addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp4", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveAddr(t, l)
 }

@@ -51,6 +51,7 @@ type Fabric struct {
 	byPort  map[string]*router   // by port id, of the last Config
 	fresh   map[string]time.Time // ports that OpenPort made a tap for, which Plug has not seen
 	transit map[netip.Addr]bool  // host's ends of links in use
+	swept   bool                 // taps of earlier processes are dealt with
 	closed  bool
 }
 
@@ -193,9 +194,22 @@ func (f *Fabric) applyRouter(cfg Router) error {
 	return r.apply(cfg)
 }
 
-// sweep removes taps that wait for ports which are no longer wanted.
+// sweep removes taps that wait for ports which are no longer wanted; the first
+// time also those of earlier processes.
 func (f *Fabric) sweep() error {
 	var errs []error
+	if !f.swept {
+		devices, err := f.links.Devices()
+		if err != nil {
+			return err
+		}
+		for _, d := range devices {
+			if id, ok := strings.CutPrefix(d.Alias, tapNote); ok && f.byPort[id] == nil {
+				errs = append(errs, f.links.Delete(d.Name))
+			}
+		}
+		f.swept = true
+	}
 	for id := range f.fresh {
 		if f.byPort[id] == nil {
 			errs = append(errs, f.links.Delete(TapName(id)))
@@ -229,7 +243,7 @@ func (f *Fabric) remove(r *router) error {
 	}
 	delete(f.transit, r.outer)
 	delete(f.routers, r.id)
-	f.opt.Log.Info("router removed", "router", r.id)
+	f.opt.Log.Debug("router removed", "router", r.id)
 	return nil
 }
 

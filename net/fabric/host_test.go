@@ -1,10 +1,11 @@
-package fabric
+package fabric_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"eucad/net/fabric"
 	"eucad/net/link"
 )
 
@@ -72,14 +74,14 @@ func needHost(t testing.TB) {
 // its own kernel network stack behind it.
 type guest struct {
 	t    testing.TB
-	port Port
+	port fabric.Port
 	ns   *link.NS
 	far  *os.File // the port's tap, as QEMU would have it
 	near *os.File // eth0 of the guest
 }
 
 // boot opens the port, starts a guest on its tap and plugs it.
-func boot(t testing.TB, f *Fabric, p Port) *guest {
+func boot(t testing.TB, f *fabric.Fabric, p fabric.Port) *guest {
 	t.Helper()
 	if err := f.OpenPort(t.Context(), p); err != nil {
 		t.Fatal(err)
@@ -92,7 +94,7 @@ func boot(t testing.TB, f *Fabric, p Port) *guest {
 }
 
 // power starts a guest on the tap of its port, which waits in the host's namespace.
-func power(t testing.TB, p Port) *guest {
+func power(t testing.TB, p fabric.Port) *guest {
 	t.Helper()
 	g := &guest{t: t, port: p}
 	var err error
@@ -144,7 +146,7 @@ func (g *guest) off() {
 // static configures the guest's address by hand.
 func (g *guest) static(subnet netip.Prefix) *guest {
 	g.t.Helper()
-	g.sh("ip addr add %s/%d dev eth0 && ip route add default via %s", g.port.Addr, subnet.Bits(), gateway(subnet))
+	g.sh("ip addr add %s/%d dev eth0 && ip route add default via %s", g.port.Addr, subnet.Bits(), subnet.Masked().Addr().Next())
 	return g
 }
 
@@ -278,17 +280,17 @@ var (
 	subnetA   = netip.MustParsePrefix("10.0.0.0/24")
 )
 
-func newFabric(t testing.TB, o Options) *Fabric {
+func newFabric(t testing.TB, o fabric.Options) *fabric.Fabric {
 	t.Helper()
 	if !o.PublicPrefix.IsValid() {
 		o.PublicPrefix = publicNet
 	}
-	f, err := New(o)
+	f, err := fabric.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := f.Apply(context.Background(), Config{}); err != nil && !errors.Is(err, errClosed) {
+		if err := f.Apply(context.Background(), fabric.Config{}); err != nil && !errors.Is(err, fs.ErrClosed) {
 			t.Error(err)
 		}
 		f.Close()
@@ -296,9 +298,9 @@ func newFabric(t testing.TB, o Options) *Fabric {
 	return f
 }
 
-func apply(t testing.TB, f *Fabric, routers ...Router) {
+func apply(t testing.TB, f *fabric.Fabric, routers ...fabric.Router) {
 	t.Helper()
-	if err := f.Apply(t.Context(), Config{Routers: routers}); err != nil {
+	if err := f.Apply(t.Context(), fabric.Config{Routers: routers}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -309,25 +311,68 @@ func everybody() []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(netip.I
 
 // vpc returns a router with the subnet 10.0.0.0/24, and a group "sg-open" that
 // sends anywhere and receives TCP port 80 from anybody.
-func vpc(id string, ports ...Port) Router {
-	r := Router{ID: id, VNI: 1, CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Domain: "az1.eucad.internal",
-		Subnets: []Subnet{{ID: "subnet-a", Prefix: subnetA}}, Ports: ports,
-		Groups: []Group{{ID: "sg-open",
-			Egress:  []Rule{{Protocol: -1, From: -1, To: -1, Prefixes: everybody()}},
-			Ingress: []Rule{{Protocol: 6, From: 80, To: 80, Prefixes: everybody()}},
+func vpc(id string, ports ...fabric.Port) fabric.Router {
+	r := fabric.Router{ID: id, VNI: 1, CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Domain: "az1.eucad.internal",
+		Subnets: []fabric.Subnet{{ID: "subnet-a", Prefix: subnetA}}, Ports: ports,
+		Groups: []fabric.Group{{ID: "sg-open",
+			Egress:  []fabric.Rule{{Protocol: -1, From: -1, To: -1, Prefixes: everybody()}},
+			Ingress: []fabric.Rule{{Protocol: 6, From: 80, To: 80, Prefixes: everybody()}},
 		}},
 	}
 	for _, p := range ports {
 		r.Groups[0].Members = append(r.Groups[0].Members, p.Addr)
-		r.Names = append(r.Names, Name{p.Hostname + "." + r.Domain, p.Addr})
+		r.Names = append(r.Names, fabric.Name{Name: p.Hostname + "." + r.Domain, Addr: p.Addr})
 	}
 	return r
 }
 
 // port returns a port with the address 10.0.0.n in vpc number v.
-func port(v, n int) Port {
-	id := fmt.Sprintf("eni-%08x%08x0", v, n)
-	id = fmt.Sprintf("eni-%05x%05x0000000", v, n)
-	return Port{ID: id, Tap: TapName(id), MAC: fmt.Sprintf("02:00:00:00:%02x:%02x", v, n), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}),
+func port(v, n int) fabric.Port {
+	id := fmt.Sprintf("eni-%05x%05x0000000", v, n)
+	return fabric.Port{ID: id, Tap: fabric.TapName(id), MAC: fmt.Sprintf("02:00:00:00:%02x:%02x", v, n), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}),
 		Subnet: "subnet-a", Groups: []string{"sg-open"}, Hostname: fmt.Sprintf("ip-10-0-0-%d", n), MTU: 1400}
+}
+
+func mustNS(t testing.TB, name string) *link.NS {
+	t.Helper()
+	ns, err := link.OpenNS(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// received returns how many packets came in by the guest's eth0.
+func (g *guest) received() string {
+	return g.sh("ip -s -j link show eth0 | sed 's/.*\"rx\":{\"bytes\":[0-9]*,\"packets\":\\([0-9]*\\).*/\\1/'")
+}
+
+func (g *guest) dial(addr string) (net.Conn, error) {
+	var c net.Conn
+	err := g.ns.Do(func() (err error) { c, err = net.DialTimeout("tcp4", addr, patience); return err })
+	return c, err
+}
+
+// echo serves an echo on port 80 of the guest.
+func (g *guest) echo() {
+	g.t.Helper()
+	var l net.Listener
+	err := g.ns.Do(func() (err error) { l, err = net.Listen("tcp4", ":80"); return err })
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.Copy(c, c)
+			}()
+		}
+	}()
 }

@@ -233,7 +233,9 @@ func (c *Conn) PutRoute(r Route) error {
 
 // DeleteRoute removes our route to that destination.
 func (c *Conn) DeleteRoute(r Route) error {
-	err := c.rt.Route.Delete(r.message())
+	m := r.message()
+	m.Scope = unix.RT_SCOPE_NOWHERE // any
+	err := c.rt.Route.Delete(m)
 	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("delete route to %s: %w", r.Dest, err)
 	}

@@ -155,10 +155,11 @@ func CompileARP(r Router) *Ruleset {
 	for _, p := range r.Ports { // a probe (RFC 5227) has no sender yet
 		s.Elements = append(s.Elements, Element{Key: ownerKey(p, netip.IPv4Unspecified())})
 	}
-	out := &Ruleset{Family: nftables.TableFamilyARP, Sets: []Set{s}, Chains: []Chain{
+	out := &Ruleset{Family: nftables.TableFamilyARP, Sets: []Set{s, anyone(r)}, Chains: []Chain{
 		{Name: "input", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, 0, true}, Rules: []Rule{
 			rule(from(r.Uplink), accept),
-			rule(in(setOwners, arpSender...), accept),
+			rule(in(setOwners, iifname, arpEther, arpIP), accept),
+			rule(in(setAny, iifname, arpEther), atMost(20), accept),
 		}},
 	}}
 	out.sort()

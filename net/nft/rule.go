@@ -66,7 +66,8 @@ var (
 	dport    = payload("th dport", expr.PayloadBaseTransportHeader, 2, 2)
 	icmpKind = payload("@th,0,16", expr.PayloadBaseTransportHeader, 0, 2) // ICMP type and code
 
-	arpSender = []field{iifname, payload("arp saddr ether", expr.PayloadBaseNetworkHeader, 8, 6), payload("arp saddr ip", expr.PayloadBaseNetworkHeader, 14, 4)}
+	arpEther = payload("arp saddr ether", expr.PayloadBaseNetworkHeader, 8, 6)
+	arpIP    = payload("arp saddr ip", expr.PayloadBaseNetworkHeader, 14, 4)
 )
 
 // load puts fields side by side into registers.
@@ -202,6 +203,12 @@ func snatTo(a netip.Addr) part {
 		&expr.Immediate{Register: reg, Data: a.AsSlice()},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg},
 	}}
+}
+
+// atMost matches so many packets a second.
+func atMost(n uint64) part {
+	return part{fmt.Sprintf("limit rate %d/second burst %d packets", n, n),
+		[]expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: n, Unit: expr.LimitTimeSecond, Burst: uint32(n)}}}
 }
 
 var masquerade = part{"masquerade", []expr.Any{&expr.Masq{}}}
