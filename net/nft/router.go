@@ -107,6 +107,10 @@ func (c *compiler) compile(r Router) *Ruleset {
 	return out
 }
 
+// linkLocal never leaves a link (RFC 3927, section 7): beyond the host there may
+// be a metadata service that tells the host's own secrets.
+var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
 func baseChains(r Router) []Chain {
 	return []Chain{
 		{Name: "raw", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, true}, Rules: []Rule{
@@ -132,6 +136,7 @@ func baseChains(r Router) []Chain {
 		{Name: "ingress", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookForward, 0, true}, Rules: []Rule{
 			rule(established, accept),
 			rule(v4, to(r.Uplink), within(ipDst, r.Transit), drop),
+			rule(v4, to(r.Uplink), within(ipDst, linkLocal), drop),
 			rule(v4, to(r.Uplink), notFrom(r.Uplink), accept),
 			rule(from(r.Uplink), notTranslated, drop),
 			rule(clearMark),

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // tableName is that of all our tables: one per family and namespace.
@@ -46,31 +46,38 @@ func (t *Table) Delete() error {
 }
 
 // Apply makes the kernel's table want, in one step or not at all. want is kept
-// and must not be changed.
+// and must not be changed. When somebody else removed the table, as "nft flush
+// ruleset" does, or changed it, it is made anew.
 func (t *Table) Apply(want *Ruleset) error {
+	have := t.have
+	t.have = nil // until it is known again
 	b := batch{Table: t}
-	if t.have == nil {
-		t.conn.AddTable(t.table)
-		t.conn.DelTable(t.table)
-		t.conn.AddTable(t.table)
-		b.change(&Ruleset{}, want)
-	} else {
-		b.change(t.have, want)
+	if have != nil && t.there() {
+		b.change(have, want)
+		if t.flush() == nil {
+			t.have = want
+			return nil
+		}
 	}
+	t.conn.AddTable(t.table) // so that there is one to delete
+	t.conn.DelTable(t.table)
+	t.conn.AddTable(t.table)
+	b.change(&Ruleset{}, want)
 	if err := t.flush(); err != nil {
-		t.have = nil // begin anew the next time
 		return err
 	}
 	t.have = want
 	return nil
 }
 
+// there reports whether the kernel has the table.
+func (t *Table) there() bool {
+	_, err := t.conn.ListTableOfFamily(t.table.Name, t.table.Family)
+	return err == nil
+}
+
 func (t *Table) flush() error {
-	err := t.conn.Flush()
-	if errors.Is(err, unix.ENOENT) && t.have != nil {
-		return fmt.Errorf("nftables: somebody changed table %s: %w", tableName, err)
-	}
-	if err != nil {
+	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("nftables: change table %s: %w", tableName, err)
 	}
 	return nil
@@ -146,6 +153,9 @@ func (b batch) chain(c *Chain) *nftables.Chain {
 
 func (b batch) set(s *Set) *nftables.Set {
 	out := &nftables.Set{Table: b.table, Name: s.Name, KeyType: s.Key, Interval: s.Ranges}
+	if s.Key.Name == nftables.TypeIFName.Name || s.Key.Name == nftables.TypeMark.Name {
+		out.KeyByteOrder = binaryutil.NativeEndian // so that nft(8) shows it right
+	}
 	out.Concatenation = len(nftables.ConcatSetTypeElements(s.Key)) > 1
 	if s.Data != nil {
 		out.IsMap, out.DataType = true, *s.Data

@@ -17,9 +17,7 @@ func (s *Set) text(e Element) string {
 	key, end := e.Key, e.End
 	for _, t := range nftables.ConcatSetTypeElements(s.Key) {
 		n := int(t.Bytes+3) &^ 3
-		if len(key) < n {
-			return fmt.Sprintf("%x", e.Key)
-		}
+		n = min(n, len(key)) // a key of one field is not padded
 		last := key[:n]
 		if s.Ranges && len(end) >= n {
 			last, end = end[:n], end[n:]
