@@ -48,11 +48,16 @@ type Fabric struct {
 
 	mu      sync.Mutex
 	routers map[string]*router
-	byPort  map[string]*router   // by port id, of the last Config
-	fresh   map[string]time.Time // ports that OpenPort made a tap for, which Plug has not seen
-	transit map[netip.Addr]bool  // host's ends of links in use
-	swept   bool                 // taps of earlier processes are dealt with
+	byPort  map[string]*router  // by port id, of the last Config
+	waiting map[string]waiting  // taps in the host's namespace, by port id
+	transit map[netip.Addr]bool // host's ends of links in use
 	closed  bool
+}
+
+// A waiting tap is one that a machine may open.
+type waiting struct {
+	tap   string
+	since time.Time // of OpenPort; zero when Apply should plug it once it is open
 }
 
 var _ Network = (*Fabric)(nil)
@@ -74,7 +79,7 @@ func New(o Options) (*Fabric, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	f := &Fabric{opt: o, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, fresh: map[string]time.Time{}, transit: map[netip.Addr]bool{}}
+	f := &Fabric{opt: o, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, waiting: map[string]waiting{}, transit: map[netip.Addr]bool{}}
 	if err := f.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("host network: %w", err), f.Close())
 	}
@@ -103,6 +108,15 @@ func (f *Fabric) open() (err error) {
 	}
 	if err := f.outside.open(f.host, f.links, f.opt); err != nil {
 		return err
+	}
+	devices, err := f.links.Devices()
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		if id, ok := strings.CutPrefix(d.Alias, tapNote); ok {
+			f.waiting[id] = waiting{tap: d.Name}
+		}
 	}
 	names, err := link.ListNS(nsPrefix)
 	if err != nil {
@@ -194,26 +208,13 @@ func (f *Fabric) applyRouter(cfg Router) error {
 	return r.apply(cfg)
 }
 
-// sweep removes taps that wait for ports which are no longer wanted; the first
-// time also those of earlier processes.
+// sweep removes taps that wait for ports which are no longer wanted.
 func (f *Fabric) sweep() error {
 	var errs []error
-	if !f.swept {
-		devices, err := f.links.Devices()
-		if err != nil {
-			return err
-		}
-		for _, d := range devices {
-			if id, ok := strings.CutPrefix(d.Alias, tapNote); ok && f.byPort[id] == nil {
-				errs = append(errs, f.links.Delete(d.Name))
-			}
-		}
-		f.swept = true
-	}
-	for id := range f.fresh {
+	for id, w := range f.waiting {
 		if f.byPort[id] == nil {
-			errs = append(errs, f.links.Delete(TapName(id)))
-			delete(f.fresh, id)
+			errs = append(errs, f.links.Delete(w.tap))
+			delete(f.waiting, id)
 		}
 	}
 	return errors.Join(errs...)

@@ -61,8 +61,11 @@ func (f *Fabric) openPort(p Port) error {
 	if d, _, err = f.links.Device(p.Tap); err != nil {
 		return err
 	}
-	f.fresh[p.ID] = time.Now()
-	return f.links.Note(d.Index, tapNote+p.ID)
+	if err := f.links.Note(d.Index, tapNote+p.ID); err != nil {
+		return err
+	}
+	f.waiting[p.ID] = waiting{p.Tap, time.Now()}
+	return nil
 }
 
 // unplug removes the port's tap from the router, and reports whether it is
@@ -96,7 +99,9 @@ func (f *Fabric) Plug(ctx context.Context, id string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	delete(f.fresh, id)
+	if w, ok := f.waiting[id]; ok {
+		f.waiting[id] = waiting{tap: w.tap} // should this fail, Apply does it
+	}
 	r := f.byPort[id]
 	if r == nil {
 		return fmt.Errorf("plug %s: no router has this port: apply a Config with it first", id)
@@ -132,6 +137,7 @@ func (r *router) plug(p Port) (bool, error) {
 		if err := r.f.links.Move(p.Tap, r.ns); err != nil {
 			return false, err
 		}
+		delete(r.f.waiting, p.ID)
 		if d, ok, err = r.links.Device(p.Tap); err != nil || !ok {
 			return false, errors.Join(err, fmt.Errorf("device %s vanished", p.Tap))
 		}
@@ -203,16 +209,16 @@ func (r *router) applyPorts(cfg Router) error {
 	for id, p := range old {
 		if _, ok := r.ports[id]; !ok {
 			r.forget(id)
-			delete(r.f.fresh, id)
-			errs = append(errs, r.links.Delete(p.Tap), r.f.deleteWaiting(p))
+			errs = append(errs, r.links.Delete(p.Tap)) // one that waits is swept
 		}
 	}
 	for id, p := range r.ports {
 		_, plugged := r.taps[id]
-		switch was := r.f.fresh[id]; {
+		w, waits := r.f.waiting[id]
+		switch {
 		case plugged && p.sameLink(old[id]):
-		case !plugged && time.Since(was) < freshTime:
-			// Whoever opened the port is about to plug it.
+		case !plugged && (!waits || time.Since(w.since) < freshTime):
+			// Nothing to plug, or who opened the port is about to.
 		default:
 			if _, err := r.plug(p); err != nil {
 				errs = append(errs, fmt.Errorf("port %s: %w", id, err))
@@ -222,34 +228,33 @@ func (r *router) applyPorts(cfg Router) error {
 	return errors.Join(errs...)
 }
 
-// sweep removes the taps that an earlier process left for ports not wanted now.
+// sweep takes over the taps that an earlier process left in the namespace, and
+// removes those of ports that are not wanted now.
 func (r *router) sweep() error {
 	all, err := r.links.Devices()
 	if err != nil {
 		return err
 	}
-	want := map[string]bool{"lo": true, uplink: true}
+	byTap := map[string]Port{}
 	for _, p := range r.ports {
-		want[p.Tap] = true
+		byTap[p.Tap] = p
 	}
 	var errs []error
 	for _, d := range all {
-		if !want[d.Name] {
+		p, ok := byTap[d.Name]
+		switch {
+		case d.Name == "lo" || d.Name == uplink:
+		case !ok:
 			errs = append(errs, r.links.Delete(d.Name))
+		default:
+			if _, err := r.plug(p); err != nil {
+				errs = append(errs, fmt.Errorf("port %s: %w", p.ID, err))
+			}
 		}
 	}
 	err = errors.Join(errs...)
 	r.swept = err == nil
 	return err
-}
-
-// deleteWaiting removes the port's tap from the host's namespace.
-func (f *Fabric) deleteWaiting(p Port) error {
-	d, ok, err := f.links.Device(p.Tap)
-	if err != nil || !ok || d.Alias != tapNote+p.ID {
-		return err
-	}
-	return f.links.Delete(p.Tap)
 }
 
 // sameLink reports whether a tap set up for q is right for p.
