@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,7 +212,8 @@ func TestMetadata(t *testing.T) {
 	f := newFabric(t, fabric.Options{
 		Metadata: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			host, _, _ := net.SplitHostPort(r.RemoteAddr)
-			fmt.Fprintf(w, "%s %s %v", fabric.RouterID(r.Context()), host, r.Context().Value(connKey{}) != nil)
+			_, ok := r.Context().Value(connKey{}).(syscall.Conn) // for the hop limit
+			fmt.Fprintf(w, "%s %s %v", fabric.RouterID(r.Context()), host, ok)
 		}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	})

@@ -82,6 +82,16 @@ func (r *router) join() error {
 	if err != nil {
 		return err
 	}
+	if ok { // and does it lead here? A namespace may have been lost, and its name been given again
+		if _, here, err := r.links.Device(uplink); err != nil {
+			return err
+		} else if !here {
+			if err := host.Delete(name); err != nil {
+				return err
+			}
+			ok = false
+		}
+	}
 	if !ok {
 		if err := host.Veth(name, uplink, r.ns, vethMTU); err != nil {
 			return err

@@ -10,16 +10,16 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"eucad/net/dhcp"
 	"eucad/net/dns"
 )
 
-// maxMetadata bounds the metadata connections of one router at once.
-const maxMetadata = 256
+// maxMetadata bounds the metadata connections of one guest at once: a guest
+// can't keep others from theirs.
+const maxMetadata = 64
 
 // servers answer guests inside a router. The zero value serves nothing.
 type servers struct {
@@ -34,6 +34,7 @@ type servers struct {
 func (r *router) answer(cfg Router) error {
 	names := resolvers(cfg)
 	if !slices.Equal(names, r.names) { // also the first time
+		r.names = nil
 		if err := errors.Join(r.serve.close(), r.start(names)); err != nil {
 			return fmt.Errorf("servers: %w", errors.Join(err, r.serve.close()))
 		}
@@ -96,7 +97,7 @@ func (r *router) start(names []netip.Addr) (err error) {
 	r.serve.metadata, r.serve.ended = r.metadata(), make(chan struct{})
 	go func(s servers) {
 		defer close(s.ended)
-		if err := s.metadata.Serve(netutil.LimitListener(web, maxMetadata)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.metadata.Serve(web); !errors.Is(err, http.ErrServerClosed) {
 			r.f.opt.Log.Error("metadata service ended", "router", r.id, "err", err)
 		}
 	}(r.serve)
@@ -117,7 +118,34 @@ func (r *router) metadata() *http.Server {
 		MaxHeaderBytes:    8 << 10,
 		BaseContext:       func(net.Listener) context.Context { return WithRouterID(context.Background(), r.id) },
 		ConnContext:       r.f.opt.ConnContext,
+		ConnState:         new(guestConns).state,
 		ErrorLog:          slog.NewLogLogger(r.f.opt.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// guestConns counts connections by guest. It leaves the connections themselves
+// as they are, for handlers that set socket options.
+type guestConns struct {
+	mu   sync.Mutex
+	open map[string]int // by address
+}
+
+func (g *guestConns) state(c net.Conn, s http.ConnState) {
+	guest, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch s {
+	case http.StateNew:
+		if g.open == nil {
+			g.open = map[string]int{}
+		}
+		if g.open[guest]++; g.open[guest] > maxMetadata {
+			c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		if g.open[guest]--; g.open[guest] == 0 {
+			delete(g.open, guest)
+		}
 	}
 }
 
