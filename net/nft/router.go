@@ -145,6 +145,11 @@ func baseChains(r Router) []Chain {
 		}},
 		{Name: "dstnat", Hook: &Hook{nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100, false}, Rules: []Rule{
 			rule(v4, from(r.Uplink), dnat(setPublic)),
+			// Guests reach each other's public addresses by way of the host, so that
+			// they see public sources. Who has none can't: answers to the router's
+			// own address would not come back through it.
+			rule(v4, hasEntry(setPrivate, ipSrc), accept),
+			rule(v4, dnat(setPublic)),
 		}},
 		{Name: "srcnat", Hook: &Hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, false}, Rules: []Rule{
 			rule(v4, to(r.Uplink), snat(setPrivate)),

@@ -114,6 +114,9 @@ func mapped(set string, f field) []expr.Any {
 	return append(load(f).exprs, &expr.Lookup{SourceRegister: reg, SetName: set, DestRegister: reg, IsDestRegSet: true})
 }
 
+// hasEntry matches when the map has an entry for the field.
+func hasEntry(set string, f field) part { return part{f.text + " map @" + set, mapped(set, f)} }
+
 // is matches a field with a value.
 func is(f field, op expr.CmpOp, value []byte, text string) part {
 	p := load(f)
