@@ -1,7 +1,9 @@
 package fabric_test
 
 import (
+	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -118,4 +120,32 @@ func BenchmarkRouter(b *testing.B) {
 	}
 	median(b, "make", made)
 	median(b, "remove", gone)
+}
+
+// BenchmarkRestart measures what a new process needs to take over 100 routers
+// with a guest in each, and to serve them.
+func BenchmarkRestart(b *testing.B) {
+	needHost(b)
+	f := newFabric(b, fabric.Options{})
+	var c fabric.Config
+	for i := range 100 {
+		c.Routers = append(c.Routers, fabrictest.Router(fmt.Sprintf("vpc-%017x", i<<40), 1))
+	}
+	apply(b, f, c.Routers...)
+	for _, r := range c.Routers {
+		boot(b, f, r.Ports[0])
+	}
+	var took []time.Duration
+	for b.Loop() {
+		f.Close()
+		start := time.Now()
+		f = newFabric(b, fabric.Options{})
+		apply(b, f, c.Routers...)
+		took = append(took, time.Since(start))
+	}
+	median(b, "restart", took)
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc+m.StackInuse)/(1<<20), "MiB-100-routers")
 }

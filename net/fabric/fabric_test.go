@@ -187,12 +187,16 @@ func TestWorld(t *testing.T) {
 		world.sh("ip route del 198.51.100.0/24 && ip route del 169.254.169.254/32")
 	})
 	t.Run("public interface", func(t *testing.T) {
+		world.sh("sysctl -qw net.ipv4.conf.world.arp_accept=1")
 		f := newFabric(t, fabric.Options{PublicInterface: "eth9", PublicPrefix: netip.MustParsePrefix("203.0.113.128/25")})
 		r := vpc("vpc-1", port(1, 10), port(1, 11))
 		r.Ports[0].Public = ip("203.0.113.130")
 		apply(t, f, r)
 		a := boot(t, f, r.Ports[0]).static(subnetA).serve(80)
 		b := boot(t, f, r.Ports[1]).static(subnetA)
+		if got := world.sh("ip neigh show 203.0.113.130"); !strings.Contains(got, "lladdr") {
+			t.Errorf("no gratuitous ARP: %q", got)
+		}
 		world.reaches("203.0.113.130:80", "203.0.113.9")
 		world.blocked("203.0.113.130:81")
 		a.reaches("203.0.113.9:80", "203.0.113.130")
@@ -424,9 +428,15 @@ func TestNothingLeft(t *testing.T) {
 		}
 		if restart {
 			f.Close()
-			f = newFabric(t, fabric.Options{})
+			if err := fabric.Remove(t.Context(), fabric.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := run(t, "nft list tables"); got != "" {
+				t.Errorf("tables left: %s", got)
+			}
+		} else {
+			apply(t, f)
 		}
-		apply(t, f)
 		if after := everything(t); after != before {
 			t.Errorf("left after restart=%v:\n%s\nbefore:\n%s", restart, after, before)
 		}

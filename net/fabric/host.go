@@ -285,6 +285,17 @@ func (f *Fabric) Close() error {
 	return errors.Join(errs...)
 }
 
+// Remove takes away all that Fabrics made of this host, its nftables table
+// too. Guests lose their network. net.ipv4.ip_forward stays as it is, for others
+// may have come to need it.
+func Remove(ctx context.Context, o Options) error {
+	f, err := New(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Apply(ctx, Config{}), f.table.Delete(), f.Close())
+}
+
 func vethName(id string) string { return vethPrefix + short(id) }
 
 // short returns as much of an id as a device's name has room for.
