@@ -366,6 +366,45 @@ func TestRestart(t *testing.T) {
 	b.blocked("10.0.0.10:80")
 }
 
+// TestHandover gives the addresses of one guest to another, in the middle of
+// connections of the first.
+func TestHandover(t *testing.T) {
+	needHost(t)
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10), port(1, 11))
+	r.Ports[0].Public = ip("198.51.100.10")
+	apply(t, f, r)
+	a := boot(t, f, r.Ports[0]).static(subnetA)
+	b := boot(t, f, r.Ports[1]).static(subnetA)
+	a.echo()
+	private, err := b.dial("10.0.0.10:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer private.Close()
+	public, err := net.DialTimeout("tcp", "198.51.100.10:80", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer public.Close()
+	tracked := func() string {
+		return run(t, "ip netns exec eucad-vpc-1 cat /proc/net/nf_conntrack | grep -c ESTABLISHED || true")
+	}
+	if got := tracked(); got != "2" {
+		t.Skipf("the kernel shows %s tracked connections, not 2", got)
+	}
+	r.Ports[0].Public, r.Ports[1].Public = netip.Addr{}, r.Ports[0].Public
+	apply(t, f, r)
+	if got := tracked(); got != "1" {
+		t.Errorf("%s connections are tracked when the public address is another's, want 1", got)
+	}
+	r.Ports = r.Ports[1:]
+	apply(t, f, r)
+	if got := tracked(); got != "0" {
+		t.Errorf("%s connections are tracked when the private address is free, want 0", got)
+	}
+}
+
 // TestTwice looks for any change that an Apply of the same makes.
 func TestTwice(t *testing.T) {
 	needHost(t)

@@ -3,8 +3,10 @@ package fabric
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +54,7 @@ func (f *Fabric) newRouter(id string, ns *link.NS) (*router, error) {
 		return nil, errors.Join(err, links.Close())
 	}
 	return &router{id: id, f: f, ns: ns, links: links, filters: filters,
-		local: map[netip.Addr]bool{}, cidrs: map[netip.Prefix]bool{}, ports: map[string]Port{}, taps: map[string]uint32{}}, nil
+		local: map[netip.Addr]bool{}, cidrs: map[netip.Prefix]bool{}, ports: map[string]Port{}, taps: map[string]uint32{}, moved: map[netip.Addr]bool{}}, nil
 }
 
 // inner is the router's end of the link to the host.
@@ -69,7 +71,45 @@ func (r *router) apply(cfg Router) error {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	return errors.Join(r.addresses(cfg), r.applyPorts(cfg), r.answer(cfg))
+	old := r.ports
+	err := errors.Join(r.addresses(cfg), r.applyPorts(cfg), r.answer(cfg))
+	// Whoever gets an address next must not get the connections of who had it.
+	maps.Copy(r.moved, movedAddrs(old, r.ports))
+	if forget := r.ns.ForgetFlows(r.moved); forget != nil {
+		return errors.Join(err, forget)
+	}
+	clear(r.moved)
+	return err
+}
+
+// movedAddrs returns the private and public addresses that belonged to ports
+// and don't any more, or not to the same.
+func movedAddrs(before, now map[string]Port) map[netip.Addr]bool {
+	var moved map[netip.Addr]bool
+	add := func(a netip.Addr) {
+		if moved == nil {
+			moved = map[netip.Addr]bool{}
+		}
+		moved[a] = true
+	}
+	for id, p := range before {
+		q, ok := now[id]
+		if ok && p.Addr == q.Addr && p.Public == q.Public && slices.Equal(p.Secondary, q.Secondary) && maps.Equal(p.PublicOf, q.PublicOf) {
+			continue
+		}
+		for _, a := range p.addrs() {
+			if !ok || !slices.Contains(q.addrs(), a) {
+				add(a)
+			}
+		}
+		publics := q.publics()
+		for pub, priv := range p.publics() {
+			if publics[pub] != priv {
+				add(pub)
+			}
+		}
+	}
+	return moved
 }
 
 // join makes the link between the host and the router.
