@@ -41,6 +41,7 @@ type router struct {
 	cidrs map[netip.Prefix]bool // that lead nowhere but to ports
 	ports map[string]Port       // by id, as applied
 	taps  map[string]uint32     // index by port id, of those in the namespace
+	moved map[netip.Addr]bool   // addresses whose connections are to be forgotten
 	serve servers
 }
 
