@@ -63,13 +63,6 @@ func (c *Chain) equalRules(d *Chain) bool {
 	return slices.EqualFunc(c.Rules, d.Rules, func(a, b Rule) bool { return a.Text == b.Text })
 }
 
-func (h *Hook) equal(g *Hook) bool {
-	if h == nil || g == nil {
-		return h == g
-	}
-	return h.Type == g.Type && *h.Num == *g.Num && h.Priority == g.Priority && h.Drop == g.Drop
-}
-
 // sort brings the ruleset into its order.
 func (r *Ruleset) sort() {
 	slices.SortFunc(r.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
