@@ -54,9 +54,11 @@ type instancesAnswer struct {
 	next  *string
 }
 
-// AppendXML writes what a wire.DescribeInstancesOutput would, which a test
-// compares.
-func (a *instancesAnswer) AppendXML(b []byte) []byte {
+// AppendXML writes what a wire.DescribeInstancesOutput would; a test compares.
+func (a *instancesAnswer) AppendXML(b []byte) []byte { return a.StreamXML(b, query.Keep) }
+
+// StreamXML is AppendXML in pieces.
+func (a *instancesAnswer) StreamXML(b []byte, flush func([]byte) []byte) []byte {
 	b = query.AppendString(b, "<nextToken>", a.next, "</nextToken>")
 	if len(a.items) == 0 {
 		return append(b, "<reservationSet/>"...)
@@ -76,6 +78,7 @@ func (a *instancesAnswer) AppendXML(b []byte) []byte {
 		if i == len(a.items)-1 || it.ReservationID != a.items[i+1].ReservationID {
 			b = append(b, "</instancesSet></item>"...)
 		}
+		b = flush(b)
 	}
 	return append(b, "</reservationSet>"...)
 }

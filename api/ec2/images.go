@@ -59,7 +59,9 @@ func ownedBy(m *cloud.Image, account string, owners []string) bool {
 // executableBy reports whether one of users has explicit leave to launch the image.
 func executableBy(m *cloud.Image, account string, users []string) bool {
 	return len(users) == 0 || m.Public && slices.Contains(users, "all") ||
-		slices.ContainsFunc(m.LaunchTo, func(to string) bool { return slices.Contains(users, to) || to == account && slices.Contains(users, "self") })
+		slices.ContainsFunc(m.LaunchTo, func(to string) bool {
+			return slices.Contains(users, to) || to == account && slices.Contains(users, "self")
+		})
 }
 
 // wireImage returns an image as the API shows it.

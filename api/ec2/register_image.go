@@ -47,7 +47,7 @@ func newImage(in *wire.RegisterImageInput) (m cloud.Image, err error) {
 		RootDevice: query.Val(in.RootDeviceName), KernelID: query.Val(in.KernelId), RamdiskID: query.Val(in.RamdiskId), EnaSupport: query.Val(in.EnaSupport)}
 	switch {
 	case query.Val(in.ImageLocation) != "":
-		return m, unsupported("An image in object storage (ImageLocation); import it and register its snapshot. This")
+		return m, unsupported("ImageLocation (an image in object storage)")
 	case m.Name == "":
 		return m, missing("Name")
 	case !imageName.MatchString(m.Name):

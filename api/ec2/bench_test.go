@@ -1,0 +1,227 @@
+package ec2
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"eucad/api/query"
+	"eucad/api/sigv4"
+	"eucad/store"
+	"eucad/store/cloud"
+)
+
+const benchKey, benchSecret = "AKIABENCHBENCHBENCH1", "secret"
+
+// signed returns a POST of form to u, signed as the AWS CLI signs.
+func signed(tb testing.TB, u, form string) *http.Request {
+	r, err := http.NewRequest("POST", u, strings.NewReader(form))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	now := time.Now().UTC()
+	day, stamp := now.Format("20060102"), now.Format("20060102T150405Z")
+	sum := func(s string) string { h := sha256.Sum256([]byte(s)); return hex.EncodeToString(h[:]) }
+	mac := func(key []byte, s string) []byte {
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(s))
+		return h.Sum(nil)
+	}
+	const kind, names = "application/x-www-form-urlencoded; charset=utf-8", "content-type;host;x-amz-date"
+	canonical := "POST\n/\n\ncontent-type:" + kind + "\nhost:" + r.URL.Host + "\nx-amz-date:" + stamp + "\n\n" + names + "\n" + sum(form)
+	scope := day + "/test-1/ec2/aws4_request"
+	key := mac(mac(mac(mac([]byte("AWS4"+benchSecret), day), "test-1"), "ec2"), "aws4_request")
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("X-Amz-Date", stamp)
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+benchKey+"/"+scope+", SignedHeaders="+names+
+		", Signature="+hex.EncodeToString(mac(key, "AWS4-HMAC-SHA256\n"+stamp+"\n"+scope+"\n"+sum(canonical))))
+	return r
+}
+
+// benchSite returns a site with n instances of alice's behind the real signature check.
+func benchSite(b *testing.B, n int) (*site, http.Handler) {
+	c := newSite(b)
+	c.write(func(tx store.Tx) error {
+		big := cloud.Node{Name: "n1", Zone: "test-1a", Arch: "x86_64", Kind: "sim", CPUs: 1 << 24, MemoryMiB: 1 << 40, DiskGiB: 1 << 40}
+		return tx.PutNode(c.ctx(), big)
+	})
+	c.srv.Cfg.PublicPool = netip.MustParsePrefix("10.0.0.0/8")
+	for left := n; left > 0; left -= 1000 {
+		c.must(fmt.Sprintf("Action=RunInstances&ImageId=ami-#1&InstanceType=t2.nano&Placement.AvailabilityZone=test-1a&MinCount=%[1]d&MaxCount=%[1]d", min(left, 1000)))
+	}
+	c.settle()
+	c.name(firstInstance(c), "i-#one")
+	v := &sigv4.Verifier{Key: func(context.Context, string) (sigv4.Credential, error) {
+		return sigv4.Credential{Secret: benchSecret, AccountID: c.account["alice"]}, nil
+	}}
+	return c, &query.Handler{Services: []*query.Service{c.srv.Service()}, PageKey: []byte("pages"), Verify: v.Verify}
+}
+
+func firstInstance(c *site) (id string) {
+	if err := c.db.Read(c.ctx(), func(rx store.Rx) error {
+		list, err := rx.Instances(c.ctx(), c.account["alice"])
+		if len(list) > 0 {
+			id = list[0].ID
+		}
+		return err
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+	return id
+}
+
+// BenchmarkDescribeInstances compares describing instances, signature and
+// filters included, with a bare handler that returns the same bytes. The two
+// take turns. ratio is bare time by ours: 1 is as fast as bare.
+func BenchmarkDescribeInstances(b *testing.B) {
+	for _, n := range []int{20, 1000} {
+		for _, filter := range []string{"", "&Filter.1.Name=instance-state-name&Filter.1.Value.1=running&Filter.2.Name=vpc-id&Filter.2.Value.1=vpc-*"} {
+			b.Run(fmt.Sprintf("n=%d/filters=%v", n, filter != ""), func(b *testing.B) {
+				_, handler := benchSite(b, n)
+				compare(b, handler, "Action=DescribeInstances&Version=2016-11-15"+filter)
+			})
+		}
+	}
+}
+
+// compare runs a call against ours and against a bare handler, in turns.
+func compare(b *testing.B, handler http.Handler, form string) {
+	ours := httptest.NewServer(handler)
+	defer ours.Close()
+	req := signed(b, ours.URL, form)
+	want := do(b, req, form)
+	bare := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
+		w.Write(want)
+	}))
+	defer bare.Close()
+	bareReq := signed(b, bare.URL, form)
+	var tOurs, tBare time.Duration
+	b.SetBytes(int64(len(want)))
+	for b.Loop() {
+		start := time.Now()
+		do(b, req, form)
+		mid := time.Now()
+		do(b, bareReq, form)
+		tOurs, tBare = tOurs+mid.Sub(start), tBare+time.Since(mid)
+	}
+	b.ReportMetric(float64(tBare)/float64(tOurs), "ratio")
+	b.ReportMetric(float64(tOurs.Microseconds())/float64(b.N), "µs/describe")
+}
+
+func do(tb testing.TB, r *http.Request, form string) []byte {
+	r.Body = io.NopCloser(strings.NewReader(form))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		tb.Fatalf("%s: %s, %v\n%.1000s", form, resp.Status, err, body)
+	}
+	return body
+}
+
+// BenchmarkDescribeOne describes one instance of many, while the account's
+// view is there (warm) and not (cold).
+func BenchmarkDescribeOne(b *testing.B) {
+	for _, n := range []int{100, 4000} {
+		c, _ := benchSite(b, n)
+		for _, warm := range []bool{false, true} {
+			b.Run(fmt.Sprintf("of=%d/warm=%v", n, warm), func(b *testing.B) {
+				if warm {
+					c.must("Action=DescribeInstances&MaxResults=5")
+				}
+				form := c.randomText("Action=DescribeInstances&InstanceId.1=") + c.random["i-#one"]
+				for b.Loop() {
+					if code, body := c.call("alice", form); code != 200 {
+						b.Fatal(body)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkRunInstances launches from 8 clients over HTTP, signature included.
+func BenchmarkRunInstances(b *testing.B) {
+	const clients, accounts = 8, 64
+	c, _ := benchSite(b, 1)
+	ids := make([]string, accounts)
+	c.write(func(tx store.Tx) error {
+		for n := range ids {
+			a, err := tx.AddAccount(c.ctx(), fmt.Sprint("bench", n))
+			if err != nil {
+				return err
+			}
+			ids[n] = a.ID
+			if err := tx.AddNetwork(c.ctx(), cloud.NewDefaultNetwork(a.ID, []string{"test-1a"}, tx.Now())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var turn atomic.Int64 // accounts take turns: one's default subnet has 4,091 addresses
+	v := &sigv4.Verifier{Key: func(context.Context, string) (sigv4.Credential, error) {
+		return sigv4.Credential{Secret: benchSecret, AccountID: ids[turn.Add(1)%accounts]}, nil
+	}}
+	srv := httptest.NewServer(&query.Handler{Services: []*query.Service{c.srv.Service()}, PageKey: []byte("pages"), Verify: v.Verify})
+	defer srv.Close()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	form := "Action=RunInstances&Version=2016-11-15&InstanceType=t2.nano&MinCount=1&MaxCount=1&ImageId=" + url.QueryEscape(c.random["ami-#1"])
+
+	var mu sync.Mutex
+	var took []time.Duration
+	var wg sync.WaitGroup
+	left := atomic.Int64{}
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	for range clients {
+		wg.Go(func() {
+			req := signed(b, srv.URL, form)
+			var mine []time.Duration
+			for left.Add(-1) >= 0 {
+				start := time.Now()
+				req.Body = io.NopCloser(strings.NewReader(form))
+				resp, err := client.Do(req)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				body, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != 200 || !bytes.Contains(body, []byte("<instanceId>i-")) {
+					b.Errorf("%s %s", resp.Status, body)
+					return
+				}
+				mine = append(mine, time.Since(start))
+			}
+			mu.Lock()
+			took = append(took, mine...)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	slices.Sort(took)
+	if len(took) > 0 {
+		b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-median")
+	}
+	b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "launches/s")
+}
