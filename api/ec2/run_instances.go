@@ -131,9 +131,11 @@ func (l *launch) resolve(ctx context.Context, tx store.Tx, account string) (clou
 		return m, err
 	}
 	if l.keyName != "" {
-		if _, err := tx.KeyPairByName(ctx, account, l.keyName); err != nil {
+		k, err := tx.KeyPairByName(ctx, account, l.keyName)
+		if err != nil {
 			return m, err
 		}
+		b.PublicKey = k.PublicKey
 	}
 	b.Metadata = cloud.DefaultMetadataOptions
 	if m.ImdsSupport == "v2.0" { // EC2 docs: "Configure the AMI" for IMDSv2
