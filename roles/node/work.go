@@ -92,9 +92,13 @@ func final(err error) bool {
 
 // apply makes one machine as planned and returns how it then is.
 func (a *Agent) apply(ctx context.Context, want plan.Machine, known hyper.Status) (hyper.Status, error) {
-	switch {
-	case want.Ended:
+	if want.Ended {
 		return a.end(ctx, want, known)
+	}
+	if err := a.resolve(ctx, &want.Machine); err != nil {
+		return known, err
+	}
+	switch {
 	case want.Power == hyper.On:
 		return a.start(ctx, want, known)
 	case known.State == hyper.Absent:
@@ -118,9 +122,6 @@ func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status
 	}
 	running := known.State == hyper.Running
 	if !running {
-		if err := a.resolve(ctx, &want.Machine); err != nil {
-			return known, err
-		}
 		for _, p := range ports {
 			if err := a.opt.Network.OpenPort(ctx, p); err != nil {
 				return known, fmt.Errorf("network of %s: %w", want.ID, err)
@@ -172,7 +173,7 @@ func (a *Agent) resolve(ctx context.Context, m *hyper.Machine) error {
 func (a *Agent) end(ctx context.Context, want plan.Machine, known hyper.Status) (hyper.Status, error) {
 	if len(want.Keep) > 0 && known.State == hyper.Running {
 		cut := want.Machine
-		cut.Power = hyper.Cut
+		cut.Power, cut.Disks, cut.Kernel, cut.Initrd = hyper.Cut, nil, "", ""
 		if err := a.opt.Driver.Apply(ctx, cut); err != nil {
 			return known, err
 		}
