@@ -26,13 +26,20 @@ func (d *Driver) Host(ctx context.Context) (hyper.Host, error) {
 	}
 	h := hyper.Host{Arch: "x86_64", Kind: kind, Warning: d.warning}
 	err = d.client.call(ctx, callTime, func(l *golibvirt.Libvirt) error {
-		_, kib, cpus, _, _, _, _, _, err := l.NodeGetInfo()
-		h.MemoryMiB, h.CPUs = int(kib>>10), int(cpus)
+		_, _, cpus, _, _, _, _, _, err := l.NodeGetInfo()
+		h.CPUs = int(cpus)
 		return err
 	})
 	if err != nil {
 		return hyper.Host{}, fmt.Errorf("ask libvirt about the host: %w", err)
 	}
+	// libvirt adds up what the kernel shows of NUMA nodes, where memory that
+	// was plugged in later may be missing.
+	var mem unix.Sysinfo_t
+	if err := unix.Sysinfo(&mem); err != nil {
+		return hyper.Host{}, fmt.Errorf("measure the host's memory: %w", err)
+	}
+	h.MemoryMiB = int(mem.Totalram * uint64(mem.Unit) >> 20)
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(d.dir, &fs); err != nil {
 		return hyper.Host{}, fmt.Errorf("measure the file system of %s: %w", d.dir, err)
