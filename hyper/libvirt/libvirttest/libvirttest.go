@@ -8,7 +8,9 @@ package libvirttest
 
 import (
 	"bufio"
+	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +38,7 @@ type Daemon struct {
 	LogDir string // where it keeps QEMU's logs, its /var/log/libvirt/qemu
 	Dir    string // scratch directory that QEMU's user can search
 
+	cmd *exec.Cmd
 	mu  sync.Mutex
 	in  io.WriteCloser
 	out *bufio.Reader
@@ -53,19 +57,37 @@ func NewPrivate(t testing.TB) *Daemon { return start(t, syscall.CLONE_NEWNET) }
 
 func start(t testing.TB, flags uintptr) *Daemon {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a private libvirtd needs root")
+	if why := Missing(); why != "" {
+		t.Skip(why)
 	}
-	for _, tool := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "bash"} {
+	d, err := Open(Dir(t), flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// Missing says what a private libvirtd lacks on this machine, or "".
+func Missing() string {
+	if os.Geteuid() != 0 {
+		return "a private libvirtd needs root"
+	}
+	for _, tool := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "bash", "nsenter"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed", tool)
+			return tool + " is not installed"
 		}
 	}
-	dir := Dir(t)
+	return ""
+}
+
+// Open runs a private libvirtd, with its files in dir, until Close. dir must
+// be empty, and QEMU's user able to search it. flags may have CLONE_NEWNET.
+func Open(dir string, flags uintptr) (*Daemon, error) {
 	d := &Daemon{Socket: dir + "/run/libvirt-sock", LogDir: dir + "/log/qemu", Dir: dir + "/scratch"}
 	for _, sub := range []string{"run", "lib", "log", "cache", "etc", "scratch"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o711); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
 	files := map[string]string{
@@ -75,37 +97,51 @@ func start(t testing.TB, flags uintptr) *Daemon {
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
 	kvm := "hide"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil && regexp.MustCompile(`(?m)^flags.*\b(vmx|svm)\b`).Match(b) {
 		kvm = "keep"
 	}
-	cmd := exec.Command("bash", "-c", script, "libvirttest", dir, kvm)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
+	d.cmd = exec.Command("bash", "-c", script, "libvirttest", dir, kvm)
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:   syscall.CLONE_NEWPID | flags,
 		Unshareflags: syscall.CLONE_NEWNS, // Go makes the mounts private too
 	}
-	in, err := cmd.StdinPipe()
+	in, err := d.cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	out, err := cmd.StdoutPipe()
+	out, err := d.cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		t.Skipf("no namespaces to run a private libvirtd in: %v", err)
+	if err := d.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("no namespaces to run a private libvirtd in: %w", err)
 	}
 	d.in, d.out = in, bufio.NewReader(out)
-	t.Cleanup(func() {
-		in.Close()
-		cmd.Wait()
-	})
-	d.Start(t)
-	return d
+	if err := d.begin(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
 }
+
+// Close ends the daemon and everything else in its namespaces, guests too.
+func (d *Daemon) Close() error {
+	d.in.Close()
+	return d.cmd.Wait()
+}
+
+// Command returns a command that runs in the namespaces of the daemon, as on
+// a machine of its own.
+func (d *Daemon) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	in := []string{"-t", strconv.Itoa(d.cmd.Process.Pid), "-m", "-n", "-p", "--", name}
+	return exec.CommandContext(ctx, "nsenter", append(in, args...)...)
+}
+
+// Pid returns the id of the first process in the daemon's namespaces.
+func (d *Daemon) Pid() int { return d.cmd.Process.Pid }
 
 // Dir returns a temporary directory that, unlike t.TempDir, QEMU's user can search.
 func Dir(t testing.TB) string {
@@ -124,19 +160,30 @@ func Dir(t testing.TB) string {
 // Start starts the daemon again and returns once it accepts connections.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
-	d.Do(t, "start")
+	if err := d.begin(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *Daemon) begin() error {
+	if err := d.Order("start"); err != nil {
+		return err
+	}
 	for end := time.Now().Add(startTime); ; {
 		c, err := net.Dial("unix", d.Socket)
 		if err == nil {
-			c.Close()
-			return
+			return c.Close()
 		}
 		if time.Now().After(end) {
-			log, _ := os.ReadFile(filepath.Join(filepath.Dir(d.Dir), "ns.log"))
-			t.Fatalf("libvirtd did not start: %v\n%s", err, log)
+			return fmt.Errorf("libvirtd did not start: %w\n%s", err, d.log())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func (d *Daemon) log() []byte {
+	b, _ := os.ReadFile(filepath.Join(filepath.Dir(d.Dir), "ns.log"))
+	return b
 }
 
 // Kill kills the daemon, not its guests, and returns once it is gone.
@@ -154,16 +201,23 @@ func (d *Daemon) Crash(t testing.TB, id string) { t.Helper(); d.Do(t, "crash", i
 // Tap makes a tap device where guests look for theirs.
 func (d *Daemon) Tap(t testing.TB, name string) { t.Helper(); d.Do(t, "tap", name) }
 
-// Do gives the namespaces' first process one of the orders in ns.sh.
+// Do is Order for tests.
 func (d *Daemon) Do(t testing.TB, words ...string) {
 	t.Helper()
+	if err := d.Order(words...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Order gives the namespaces' first process one of the orders in ns.sh.
+func (d *Daemon) Order(words ...string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := fmt.Fprintln(d.in, strings.Join(words, " ")); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if line, err := d.out.ReadString('\n'); err != nil || line != "ok\n" {
-		log, _ := os.ReadFile(filepath.Join(filepath.Dir(d.Dir), "ns.log"))
-		t.Fatalf("libvirttest: %v: %q, %v\n%s", words, line, err, log)
+		return fmt.Errorf("libvirttest: %v: %q, %v\n%s", words, line, err, d.log())
 	}
+	return nil
 }

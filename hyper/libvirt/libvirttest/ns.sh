@@ -10,6 +10,10 @@ for d in run:/run/libvirt lib:/var/lib/libvirt log:/var/log/libvirt cache:/var/c
 	mkdir -p "${d#*:}" && mount --bind "$dir/${d%%:*}" "${d#*:}" || exit 1
 done
 
+# Named network namespaces that are made in here stay in here.
+mkdir -p /run/netns && mount -t tmpfs -o mode=0755 netns /run/netns || exit 1
+ip link set lo up
+
 # A /dev/kvm that exists but can't run guests makes libvirt 9 probe QEMU anew
 # at each start of a domain, tens of seconds long.
 if [ "$kvm" = hide ]; then
