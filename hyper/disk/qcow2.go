@@ -118,3 +118,28 @@ func Qcow2Size(path string) (int64, error) {
 	}
 	return int64(h.size), nil
 }
+
+// inspectQcow2 refuses what leads to other files and what QEMU could not read.
+// Internal snapshots are taken: a conversion leaves them behind.
+func inspectQcow2(head []byte, size int64) (image, error) {
+	h, err := parseQcow2(head)
+	switch {
+	case err != nil:
+		return image{}, badf("The qcow2 image is damaged: %v.", err)
+	case h.backing:
+		return image{}, badf("The qcow2 image has a backing file: make one of both with qemu-img convert.")
+	case h.dataFile:
+		return image{}, badf("The qcow2 image keeps its content in another file: make one of both with qemu-img convert.")
+	case h.encryption != 0:
+		return image{}, badf("The qcow2 image is encrypted.")
+	case h.incompatible&qcow2Corrupt != 0:
+		return image{}, badf("The qcow2 image is marked as corrupt: see qemu-img check -r all.")
+	case h.incompatible&^qcow2KnownFeatures != 0:
+		return image{}, badf("The qcow2 image has the unknown features %#x.", h.incompatible&^qcow2KnownFeatures)
+	case h.size > 1<<62:
+		return image{}, badf("The qcow2 image has a size that is out of range.")
+	case h.end > uint64(size):
+		return image{}, cutOff("qcow2")
+	}
+	return image{format: "qcow2", size: int64(h.size)}, nil
+}
