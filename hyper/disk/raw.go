@@ -12,12 +12,30 @@ const (
 	cylinder = 16 * 63 * sector
 )
 
+// fileSystems are what a disk may begin with that a kernel image boots: it
+// needs no boot sector.
+var fileSystems = []struct {
+	at    int
+	magic string
+}{
+	{1024 + 56, "\x53\xef"}, // ext2, 3 and 4
+	{0, "XFSB"},
+	{64<<10 + 64, "_BHRfS_M"}, // btrfs
+	{0, "hsqs"},               // squashfs
+}
+
 // inspectRaw looks for a boot sector, which every disk that boots or has
-// partitions begins with, and whether the partitions are all there.
+// partitions begins with, and whether the partitions are all there; or for a
+// bare file system.
 func inspectRaw(head []byte, size int64) (image, error) {
 	img := image{format: "raw", size: size}
+	for _, f := range fileSystems {
+		if len(head) > f.at && bytes.HasPrefix(head[f.at:], []byte(f.magic)) {
+			return img, nil
+		}
+	}
 	if len(head) < sector || head[510] != 0x55 || head[511] != 0xaa {
-		return img, badf("The file is no disk image: neither qcow2, vmdk, vhd or vhdx, nor a raw disk, which would have a boot signature (55 AA) at the end of its first sector.")
+		return img, badf("The file is no disk image: neither qcow2, vmdk, vhd or vhdx, nor a raw disk, which would have a boot signature (55 AA) at the end of its first sector or a file system.")
 	}
 	if mbrEnd(head) > size+cylinder || gptEnd(head) > size {
 		return img, badf("The raw disk was cut off: its partitions do not end within its %d bytes.", size)
