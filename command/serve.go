@@ -58,3 +58,22 @@ func config(c *cli.Context) (roles.Config, error) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 	return cfg, nil
 }
+
+func purgeCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "purge",
+		Usage: "take everything of eucad's off this host: guests with their disks, network, store (stop eucad first)",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "yes", Usage: "yes, really: all instances, images and accounts kept here are lost"},
+			&cli.StringFlag{Name: "libvirt", Usage: "libvirtd's socket (default: where libvirt has it)"},
+		},
+		Action: func(c *cli.Context) error {
+			if !c.Bool("yes") {
+				return fmt.Errorf("this deletes all instances, images and accounts in %s; if that is what you want, add --yes", dir(c))
+			}
+			cfg := roles.Default()
+			cfg.Dir, cfg.Libvirt = dir(c), c.String("libvirt")
+			return roles.Purge(c.Context, cfg)
+		},
+	}
+}

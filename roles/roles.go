@@ -28,6 +28,7 @@ type Config struct {
 
 	Hypervisor    string  // "libvirt" or "sim"
 	Libvirt       string  // libvirtd's socket; "" finds it
+	LibvirtLogs   string  // where libvirt keeps QEMU's logs; "" is its default
 	CPUOvercommit float64 // virtual CPUs for each of the host's
 	TypesFile     string  // instance types beside EC2's
 
@@ -60,6 +61,8 @@ func Run(ctx context.Context, c Config) error {
 	}
 	debug.SetGCPercent(50)
 	switch c.Hypervisor {
+	case "libvirt":
+		return runHost(ctx, c)
 	case "sim":
 		return runSim(ctx, c)
 	}

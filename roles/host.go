@@ -1,0 +1,233 @@
+package roles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eucad/api/admin"
+	"eucad/api/imds"
+	"eucad/hyper"
+	"eucad/hyper/disk"
+	"eucad/hyper/libvirt"
+	"eucad/net/fabric"
+	"eucad/roles/frontend"
+	"eucad/roles/node"
+	"eucad/store/cloud"
+)
+
+// What a host keeps for itself, of which guests get nothing.
+const (
+	hostMemoryMiB    = 512 // and a twentieth of all it has
+	hostDiskPercent  = 5
+	hostMemoryFactor = 20
+)
+
+// A host is this machine as a node: its hypervisor and its network.
+type host struct {
+	name   string
+	dir    string // "node" below Config.Dir
+	driver *libvirt.Driver
+	fabric *fabric.Fabric
+	agent  *node.Agent
+}
+
+// runHost plays all roles on this machine, with real guests.
+func runHost(ctx context.Context, c Config) (err error) {
+	debug.SetMemoryLimit(memorySoftLimit)
+	zs, err := zones(c.Region, 1)
+	if err != nil {
+		return err
+	}
+	images, err := disk.OpenStore(disk.StoreOptions{Dir: filepath.Join(c.Dir, "images")})
+	if err != nil {
+		return err
+	}
+	h := &host{dir: filepath.Join(c.Dir, "node")}
+	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) { return h.agent.Console(ctx, i.ID) }
+	f, err := openFrontEnd(ctx, c, zs, console, importTo(images))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := h.open(c, images, f); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	f.Control.Join(h.name, h.agent, true)
+	g.Go(func() error { return h.agent.Run(ctx) })
+	g.Go(func() error { return f.Run(ctx) })
+	g.Go(func() error { return h.register(ctx, c, zs[0], f) })
+	return g.Wait()
+}
+
+// open brings the host's hypervisor and network under our hand. Guests and
+// traffic that are there go on undisturbed.
+func (h *host) open(c Config, images *disk.Store, f *frontend.FrontEnd) (err error) {
+	// QEMU's user must be able to search the way to its disks, not to list it.
+	for _, dir := range []string{h.dir, filepath.Join(h.dir, "volumes")} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	if h.name, err = nodeName(h.dir); err != nil {
+		return err
+	}
+	if h.driver, err = libvirt.New(libvirt.Options{Dir: h.dir, Socket: c.Libvirt, LogDir: c.LibvirtLogs}); err != nil {
+		return err
+	}
+	metadata, err := h.metadata()
+	if err != nil {
+		return err
+	}
+	h.fabric, err = fabric.New(fabric.Options{
+		Dir: h.dir, PublicPrefix: c.PublicRange, PublicInterface: c.PublicInterface,
+		Metadata: metadata, ConnContext: imds.NewServer(metadata).ConnContext,
+		HostPorts: apiPort(c.Listen),
+	})
+	if err != nil {
+		return errors.Join(err, h.driver.Close())
+	}
+	h.agent = node.New(node.Options{
+		Name: h.name, Driver: h.driver, Network: h.fabric, Dir: h.dir, Report: f.Control.Report,
+		Image: func(_ context.Context, hash string) (string, error) {
+			path, ok := images.Path(hash)
+			if !ok {
+				return "", fmt.Errorf("%w: the content %s of its image is not in %s any more", hyper.ErrInvalid, hash, filepath.Join(c.Dir, "images"))
+			}
+			return path, nil
+		},
+	})
+	return nil
+}
+
+func (h *host) close() error { return errors.Join(h.fabric.Close(), h.driver.Close()) }
+
+// metadata is the handler of 169.254.169.254 in every router.
+func (h *host) metadata() (http.Handler, error) {
+	key, err := imds.LoadTokenKey(filepath.Join(h.dir, "metadata.key"))
+	if err != nil {
+		return nil, err
+	}
+	signer, err := imds.LoadSigner(filepath.Join(h.dir, "identity.pem"), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return imds.Handler(func(ctx context.Context, remote netip.Addr) (cloud.Metadata, bool) {
+		return h.agent.Metadata(fabric.RouterID(ctx), remote)
+	}, imds.Options{TokenKey: key, Signer: signer}), nil
+}
+
+// register tells the front end what this host has to give, once libvirtd says.
+func (h *host) register(ctx context.Context, c Config, zone string, f *frontend.FrontEnd) error {
+	for {
+		has, err := h.driver.Host(ctx)
+		if err == nil {
+			n := h.row(c, zone, has)
+			slog.Info("node is in service", "node", h.name, "kind", has.Kind, "cpus", n.CPUs, "memory_mib", n.MemoryMiB, "disk_gib", n.DiskGiB)
+			return f.AddNode(ctx, n)
+		}
+		slog.Debug("the hypervisor does not say what the host has", "node", h.name, "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// row is what the host can give to guests.
+func (h *host) row(c Config, zone string, has hyper.Host) cloud.Node {
+	return cloud.Node{
+		Name: h.name, Zone: zone, Arch: has.Arch, Kind: has.Kind, Seen: time.Now().UTC(),
+		CPUs:      int(float64(has.CPUs) * c.CPUOvercommit),
+		MemoryMiB: has.MemoryMiB - has.MemoryMiB/hostMemoryFactor - hostMemoryMiB,
+		DiskGiB:   has.DiskBytes / 100 * (100 - hostDiskPercent) >> 30,
+	}
+}
+
+// nodeName returns the name this host has in the cloud: its host name at the
+// first start. It is kept, for a host that is renamed is still the same node.
+func nodeName(dir string) (string, error) {
+	file := filepath.Join(dir, "name")
+	b, err := os.ReadFile(file)
+	if err == nil && strings.TrimSpace(string(b)) != "" {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", err
+	}
+	return name, os.WriteFile(file, []byte(name+"\n"), 0o644)
+}
+
+// apiPort returns the port of the API, which guests may reach, if it listens
+// where they could.
+func apiPort(listen string) []uint16 {
+	host, port, err := net.SplitHostPort(listen)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	if err != nil || perr != nil || net.ParseIP(host).IsLoopback() {
+		return nil
+	}
+	return []uint16{uint16(n)}
+}
+
+// importTo returns an importer that keeps images in s.
+func importTo(s *disk.Store) admin.Importer {
+	return func(ctx context.Context, r io.Reader, size int64, kind string, progress func(step string, done, total int64)) (admin.Content, error) {
+		c, err := s.Import(ctx, r, size, kind, progress)
+		if errors.Is(err, disk.ErrBadImage) {
+			return admin.Content{}, cloud.Faultf("InvalidParameterValue", "%s", err)
+		}
+		return admin.Content(c), err
+	}
+}
+
+// Purge takes everything of eucad's off this host, guests and their disks
+// first. No eucad may run in c.Dir meanwhile.
+func Purge(ctx context.Context, c Config) error {
+	if conn, err := net.Dial("unix", filepath.Join(c.Dir, "eucad.sock")); err == nil {
+		conn.Close()
+		return fmt.Errorf("eucad runs in %s; stop it first", c.Dir)
+	}
+	d, err := libvirt.New(libvirt.Options{Dir: filepath.Join(c.Dir, "node"), Socket: c.Libvirt, LogDir: c.LibvirtLogs})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	all, err := d.List(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range all {
+		errs = append(errs, d.Remove(ctx, m.ID))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	err = fabric.Remove(ctx, fabric.Options{Dir: filepath.Join(c.Dir, "node"), PublicPrefix: c.PublicRange, PublicInterface: c.PublicInterface})
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(c.Dir)
+}
