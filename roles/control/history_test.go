@@ -102,8 +102,7 @@ func TestHistoryOfAFailedLaunch(t *testing.T) {
 func TestHeard(t *testing.T) {
 	c := newControl(t)
 	places := func() bool {
-		var err error
-		err = c.db.Write(t.Context(), func(tx store.Tx) error {
+		err := c.db.Write(t.Context(), func(tx store.Tx) error {
 			f, err := tx.Fleet(t.Context())
 			if err == nil {
 				_, err = f.Place(cloud.DefaultPolicy, cloud.Need{})
