@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	nsPrefix   = "eucad-"    // of routers' namespaces
+	nsPrefix   = "eucad-"    // of the names of routers' namespaces
 	vethPrefix = "euv"       // of the host's ends of the links to routers
 	uplink     = "up0"       // a router's end
 	tapNote    = "eucad "    // alias of taps that wait in the host's namespace: this and the port's id
@@ -40,6 +40,7 @@ const (
 // with it; no packet of a guest is lost by that.
 type Fabric struct {
 	opt     Options
+	prefix  string // of the names of routers' namespaces
 	host    *link.NS
 	links   *link.Conn // in the host's namespace
 	table   *nft.Table // the host's
@@ -64,14 +65,36 @@ var _ Network = (*Fabric)(nil)
 
 // New returns a Fabric that has taken over what is there of an earlier one.
 func New(o Options) (*Fabric, error) {
+	host, err := link.Here()
+	if err != nil {
+		return nil, fmt.Errorf("host network: %w", err)
+	}
+	return newFabric(o, host, nsPrefix)
+}
+
+// newFabric is New for the host with the namespace given, which the Fabric
+// closes. Hosts that share a file system have prefixes of their own.
+func newFabric(o Options, host *link.NS, prefix string) (*Fabric, error) {
+	f := &Fabric{opt: o, prefix: prefix, host: host, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, waiting: map[string]waiting{}, transit: map[netip.Addr]bool{}}
+	if err := f.opt.complete(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := f.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("host network: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// complete fills in what was left to us.
+func (o *Options) complete() error {
 	if !o.Transit.IsValid() {
 		o.Transit = netip.MustParsePrefix("100.127.0.0/16")
 	}
 	if !o.Transit.Addr().Is4() || o.Transit.Bits() > 30 {
-		return nil, fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
+		return fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
 	}
 	if o.PublicPrefix.IsValid() && o.PublicPrefix.Overlaps(o.Transit) {
-		return nil, fmt.Errorf("public prefix %s overlaps the transit prefix %s", o.PublicPrefix, o.Transit)
+		return fmt.Errorf("public prefix %s overlaps the transit prefix %s", o.PublicPrefix, o.Transit)
 	}
 	if o.MTU == 0 {
 		o.MTU = 1500 - tunnelRoom
@@ -79,17 +102,10 @@ func New(o Options) (*Fabric, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	f := &Fabric{opt: o, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, waiting: map[string]waiting{}, transit: map[netip.Addr]bool{}}
-	if err := f.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("host network: %w", err), f.Close())
-	}
-	return f, nil
+	return nil
 }
 
 func (f *Fabric) open() (err error) {
-	if f.host, err = link.Here(); err != nil {
-		return err
-	}
 	if f.links, err = f.host.Dial(); err != nil {
 		return err
 	}
@@ -118,12 +134,12 @@ func (f *Fabric) open() (err error) {
 			f.waiting[id] = waiting{tap: d.Name}
 		}
 	}
-	names, err := link.ListNS(nsPrefix)
+	names, err := link.ListNS(f.prefix)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		r, err := f.adopt(strings.TrimPrefix(name, nsPrefix))
+		r, err := f.adopt(strings.TrimPrefix(name, f.prefix))
 		if err != nil {
 			return fmt.Errorf("take over router %s: %w", name, err)
 		}
@@ -134,7 +150,7 @@ func (f *Fabric) open() (err error) {
 
 // adopt returns the router of a namespace that is there.
 func (f *Fabric) adopt(id string) (*router, error) {
-	ns, err := link.OpenNS(nsPrefix + id)
+	ns, err := link.OpenNS(f.prefix + id)
 	if err != nil {
 		// A name that nothing is mounted on is what a host's restart leaves.
 		return &router{id: id, f: f}, nil
@@ -224,7 +240,7 @@ func (f *Fabric) sweep() error {
 func (f *Fabric) router(id string) (*router, error) {
 	r := f.routers[id]
 	if r == nil || r.ns == nil {
-		ns, err := link.MakeNS(nsPrefix + id)
+		ns, err := link.MakeNS(f.prefix + id)
 		if err != nil {
 			return nil, err
 		}
@@ -238,7 +254,7 @@ func (f *Fabric) router(id string) (*router, error) {
 
 // remove takes away everything of a router.
 func (f *Fabric) remove(r *router) error {
-	err := errors.Join(r.close(), f.links.Delete(vethName(r.id)), link.DeleteNS(nsPrefix+r.id))
+	err := errors.Join(r.close(), f.links.Delete(vethName(r.id)), link.DeleteNS(f.prefix+r.id))
 	if err != nil {
 		return fmt.Errorf("remove router %s: %w", r.id, err)
 	}
