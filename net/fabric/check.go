@@ -64,5 +64,53 @@ func (r *Router) Check() error {
 			once(p, "public address "+pub.String())
 		}
 	}
+	for pub, priv := range r.Publics {
+		if !pub.Is4() || !priv.Is4() {
+			bad("public address %s of %s: not both are IPv4", pub, priv)
+		}
+		if other, ok := taken["public address "+pub.String()]; ok {
+			bad("public address %s: is of port %s, and of %s elsewhere", pub, other, priv)
+		}
+	}
+	if len(r.Publics) > 0 && !r.Gateway {
+		bad("router %s: has public addresses of other hosts' ports and is no gateway", r.ID)
+	}
+	if r.Exit.IsValid() && r.Gateway {
+		bad("router %s: is a gateway and has an exit", r.ID)
+	}
+	return errors.Join(append(errs, r.checkRemotes())...)
+}
+
+// checkRemotes reports what makes it impossible to reach other hosts.
+func (r *Router) checkRemotes() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if (len(r.Remotes) > 0 || r.Exit.IsValid()) && (r.VNI < 1 || r.VNI >= 1<<24) {
+		bad("router %s: VNI %d is not in 1 to 2^24-1", r.ID, r.VNI)
+	}
+	hosts := map[netip.Addr]netip.Addr{} // by the hop that stands for them
+	host := func(a netip.Addr) bool {
+		if !a.Is4() {
+			return false
+		}
+		if other, ok := hosts[hopOf(a)]; ok && other != a {
+			bad("router %s: hosts %s and %s differ in the first four bits only", r.ID, a, other)
+		}
+		hosts[hopOf(a)] = a
+		return true
+	}
+	if r.Exit.IsValid() && !host(r.Exit) {
+		bad("router %s: exit %s is no IPv4 address", r.ID, r.Exit)
+	}
+	seen := make(map[netip.Addr]bool, len(r.Remotes))
+	for _, m := range r.Remotes {
+		if !m.Addr.Is4() || !host(m.Host) {
+			bad("remote address %s at %s: not both are IPv4", m.Addr, m.Host)
+		}
+		if seen[m.Addr] {
+			bad("remote address %s: is there twice", m.Addr)
+		}
+		seen[m.Addr] = true
+	}
 	return errors.Join(errs...)
 }

@@ -109,6 +109,15 @@ func (c *Conn) Up(index uint32, mtu int) error {
 	return nil
 }
 
+// SetMAC sets the device's MAC.
+func (c *Conn) SetMAC(index uint32, mac net.HardwareAddr) error {
+	err := c.rt.Link.Set(&rtnetlink.LinkMessage{Index: index, Attributes: &rtnetlink.LinkAttributes{Address: mac}})
+	if err != nil {
+		return fmt.Errorf("set MAC of device %d: %w", index, err)
+	}
+	return nil
+}
+
 // Note sets the device's alias.
 func (c *Conn) Note(index uint32, alias string) error {
 	err := c.rt.Link.Set(&rtnetlink.LinkMessage{Index: index, Attributes: &rtnetlink.LinkAttributes{Alias: &alias}})
