@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 )
 
 var routerID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
@@ -88,29 +89,35 @@ func (r *Router) checkRemotes() error {
 	if (len(r.Remotes) > 0 || r.Exit.IsValid()) && (r.VNI < 1 || r.VNI >= 1<<24) {
 		bad("router %s: VNI %d is not in 1 to 2^24-1", r.ID, r.VNI)
 	}
-	hosts := map[netip.Addr]netip.Addr{} // by the hop that stands for them
+	hosts := map[[4]byte]netip.Addr{} // by the hop that stands for them
 	host := func(a netip.Addr) bool {
 		if !a.Is4() {
 			return false
 		}
-		if other, ok := hosts[hopOf(a)]; ok && other != a {
+		k := hopOf(a).As4()
+		if other, ok := hosts[k]; !ok {
+			hosts[k] = a
+		} else if other != a {
 			bad("router %s: hosts %s and %s differ in the first four bits only", r.ID, a, other)
 		}
-		hosts[hopOf(a)] = a
 		return true
 	}
 	if r.Exit.IsValid() && !host(r.Exit) {
 		bad("router %s: exit %s is no IPv4 address", r.ID, r.Exit)
 	}
-	seen := make(map[netip.Addr]bool, len(r.Remotes))
 	for _, m := range r.Remotes {
 		if !m.Addr.Is4() || !host(m.Host) {
 			bad("remote address %s at %s: not both are IPv4", m.Addr, m.Host)
 		}
-		if seen[m.Addr] {
-			bad("remote address %s: is there twice", m.Addr)
+	}
+	sorted := r.Remotes
+	if !slices.IsSortedFunc(sorted, byAddr) {
+		sorted = slices.SortedFunc(slices.Values(sorted), byAddr)
+	}
+	for i := range sorted {
+		if i > 0 && sorted[i].Addr == sorted[i-1].Addr {
+			bad("remote address %s: is there twice", sorted[i].Addr)
 		}
-		seen[m.Addr] = true
 	}
 	return errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package fabric
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 
@@ -43,7 +42,7 @@ type router struct {
 	cidrs map[netip.Prefix]bool // that lead nowhere but to ports
 	ports map[string]Port       // by id, as applied
 	taps  map[string]uint32     // index by port id, of those in the namespace
-	held  map[netip.Addr]holder // who has which address, as applied
+	held  holders               // of addresses, as applied
 	moved map[netip.Addr]bool   // addresses whose connections are to be forgotten
 	serve servers
 }
@@ -75,60 +74,18 @@ func (r *router) apply(cfg Router) error {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	// Before ports, so that one that moved away is never nowhere.
-	err := errors.Join(r.addresses(cfg), r.reach(cfg), r.applyPorts(cfg), r.answer(cfg))
+	remotes := r.f.remotes(cfg)
+	// Tunnel before ports, so that what moved away is never nowhere.
+	err := errors.Join(r.addresses(cfg), r.reach(cfg, remotes), r.applyPorts(cfg), r.answer(cfg))
 	// Whoever gets an address next must not get the connections of who had it.
-	held := cfg.holders()
-	maps.Copy(r.moved, movedAddrs(r.held, held))
+	held := holders{local: cfg.local(), remote: remotes}
+	r.held.moved(held, r.moved)
 	r.held = held
 	if forget := r.ns.ForgetFlows(r.moved); forget != nil {
 		return errors.Join(err, forget)
 	}
 	clear(r.moved)
 	return err
-}
-
-// A holder has an address: a port has a private one, and a private address has
-// a public one.
-type holder struct {
-	port string
-	addr netip.Addr
-}
-
-// holders returns who has the private and public addresses that the router
-// leads to.
-func (r *Router) holders() map[netip.Addr]holder {
-	out := make(map[netip.Addr]holder, len(r.Remotes)+2*len(r.Ports))
-	for _, m := range r.Remotes {
-		out[m.Addr] = holder{port: m.Port}
-		if m.Port == "" {
-			out[m.Addr] = holder{addr: m.Host}
-		}
-	}
-	for i := range r.Ports {
-		p := &r.Ports[i]
-		for _, a := range p.addrs() {
-			out[a] = holder{port: p.ID}
-		}
-		for pub, priv := range p.publics() {
-			out[pub] = holder{addr: priv}
-		}
-	}
-	for pub, priv := range r.Publics {
-		out[pub] = holder{addr: priv}
-	}
-	return out
-}
-
-// movedAddrs returns the addresses that nobody has any more, or somebody else.
-func movedAddrs(before, now map[netip.Addr]holder) map[netip.Addr]bool {
-	moved := map[netip.Addr]bool{}
-	for a, h := range before {
-		if now[a] != h {
-			moved[a] = true
-		}
-	}
-	return moved
 }
 
 // join makes the link between the host and the router.

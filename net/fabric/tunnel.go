@@ -3,6 +3,7 @@ package fabric
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"net/netip"
@@ -20,12 +21,12 @@ const (
 // to learn for it and nothing to ask: each host is an end of it, with a MAC and
 // a next hop that derive from its address, and each remote address has a route.
 type tunnel struct {
-	device uint32                    // index; 0: there is none
-	made   link.Vxlan                // as it was made
-	mtu    int                       // of it
-	known  bool                      // the two below are as the kernel has them
-	ends   map[netip.Addr]bool       // hosts
-	routes map[netip.Addr]netip.Addr // host by remote address
+	device uint32              // index; 0: there is none
+	made   link.Vxlan          // as it was made
+	mtu    int                 // of it
+	known  bool                // the two below are as the kernel has them
+	ends   map[netip.Addr]bool // hosts
+	routes []Remote            // in order of address
 }
 
 // hopOf is the next hop that stands for a host in routes. It is none of the
@@ -61,7 +62,7 @@ func (r *router) findTunnel() error {
 		r.tunnel.known = err == nil
 		return err
 	}
-	t := tunnel{device: d.Index, mtu: d.MTU, known: true, ends: map[netip.Addr]bool{}, routes: map[netip.Addr]netip.Addr{}}
+	t := tunnel{device: d.Index, mtu: d.MTU, known: true, ends: map[netip.Addr]bool{}}
 	if d.Up { // else its maker was interrupted, and it is made anew
 		if t.made, err = r.links.VxlanOf(d.Index); err != nil {
 			return err
@@ -86,9 +87,10 @@ func (r *router) findTunnel() error {
 	}
 	for dest, via := range vias {
 		if dest.Bits() == 32 {
-			t.routes[dest.Addr()] = byHop[via] // of no end: none, so that it is made anew
+			t.routes = append(t.routes, Remote{Addr: dest.Addr(), Host: byHop[via]}) // of no end: none, so that it is made anew
 		}
 	}
+	slices.SortFunc(t.routes, byAddr)
 	r.tunnel = t
 	return nil
 }
@@ -100,7 +102,7 @@ func (f *Fabric) tunnels(cfg *Router) bool {
 
 // reach makes the router's tunnel lead to what cfg says is on other hosts, and
 // the default route to where it exits.
-func (r *router) reach(cfg Router) error {
+func (r *router) reach(cfg Router, remotes []Remote) error {
 	if !r.tunnel.known {
 		if err := r.findTunnel(); err != nil {
 			return err
@@ -120,21 +122,19 @@ func (r *router) reach(cfg Router) error {
 		return err
 	}
 	t := &r.tunnel
-	ends, routes := r.f.remotes(cfg)
+	ends := endsOf(cfg.Exit, remotes)
 	b := r.links.Batch()
 	for host := range ends {
 		if !t.ends[host] {
 			b.PutEnd(t.device, host, hopOf(host), endMAC(host))
 		}
 	}
-	for a, host := range routes {
-		if t.routes[a] != host {
-			b.PutRoute(link.Route{Dest: netip.PrefixFrom(a, 32), Via: hopOf(host), OnLink: true, Device: t.device})
-		}
-	}
-	for a := range t.routes {
-		if _, ok := routes[a]; !ok {
-			b.DeleteRoute(link.Route{Dest: netip.PrefixFrom(a, 32), Device: t.device})
+	for h, w := range differences(t.routes, remotes) {
+		switch {
+		case w == nil:
+			b.DeleteRoute(link.Route{Dest: netip.PrefixFrom(h.Addr, 32), Device: t.device})
+		case h == nil || h.Host != w.Host:
+			b.PutRoute(link.Route{Dest: netip.PrefixFrom(w.Addr, 32), Via: hopOf(w.Host), OnLink: true, Device: t.device})
 		}
 	}
 	wayOut := r.wayOut(cfg, b)
@@ -147,31 +147,77 @@ func (r *router) reach(cfg Router) error {
 	if err := wayOut(b.Run()); err != nil {
 		return err
 	}
-	t.ends, t.routes, t.known = ends, routes, true
+	t.ends, t.routes, t.known = ends, remotes, true
 	return nil
 }
 
-// remotes returns the hosts that cfg leads to, and which of them has which
-// address. What is here goes nowhere else, whatever cfg says.
-func (f *Fabric) remotes(cfg Router) (ends map[netip.Addr]bool, routes map[netip.Addr]netip.Addr) {
-	ends, routes = map[netip.Addr]bool{}, make(map[netip.Addr]netip.Addr, len(cfg.Remotes))
-	for _, m := range cfg.Remotes {
-		if m.Host != f.opt.Tunnel.Addr {
-			routes[m.Addr] = m.Host
-		}
-	}
+// remotes returns those of cfg that are to be reached, in order of address.
+// What is here goes nowhere else, whatever cfg says.
+func (f *Fabric) remotes(cfg Router) []Remote {
+	here := map[netip.Addr]bool{}
 	for i := range cfg.Ports {
 		for _, a := range cfg.Ports[i].addrs() {
-			delete(routes, a)
+			here[a] = true
 		}
 	}
-	for _, host := range routes {
-		ends[host] = true
+	out := make([]Remote, 0, len(cfg.Remotes))
+	for _, m := range cfg.Remotes {
+		if m.Host != f.opt.Tunnel.Addr && !here[m.Addr] {
+			out = append(out, m)
+		}
 	}
-	if cfg.Exit.IsValid() {
-		ends[cfg.Exit] = true
+	if !slices.IsSortedFunc(out, byAddr) {
+		slices.SortFunc(out, byAddr)
 	}
-	return ends, routes
+	return out
+}
+
+func byAddr(a, b Remote) int { return a.Addr.Compare(b.Addr) }
+
+// endsOf returns the hosts that the exit and remotes are at.
+func endsOf(exit netip.Addr, remotes []Remote) map[netip.Addr]bool {
+	ends := map[netip.Addr]bool{}
+	if exit.IsValid() {
+		ends[exit] = true
+	}
+	var last netip.Addr
+	for i := range remotes {
+		if h := remotes[i].Host; h != last { // most often they come host by host
+			ends[h], last = true, h
+		}
+	}
+	return ends
+}
+
+// differences returns how one list, in order of address, becomes another: for
+// each address that is not the same in both what it is in each, or nil.
+func differences(have, want []Remote) iter.Seq2[*Remote, *Remote] {
+	return func(yield func(have, want *Remote) bool) {
+		for len(have) > 0 || len(want) > 0 {
+			order := 0
+			switch {
+			case len(want) == 0:
+				order = -1
+			case len(have) == 0:
+				order = 1
+			case have[0] == want[0]:
+				have, want = have[1:], want[1:]
+				continue
+			default:
+				order = have[0].Addr.Compare(want[0].Addr)
+			}
+			var h, w *Remote
+			if order <= 0 {
+				h, have = &have[0], have[1:]
+			}
+			if order >= 0 {
+				w, want = &want[0], want[1:]
+			}
+			if !yield(h, w) {
+				return
+			}
+		}
+	}
 }
 
 // wayOut adds the default route to the batch, unless it is there. The function
