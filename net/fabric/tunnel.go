@@ -110,7 +110,12 @@ func (r *router) reach(cfg Router, remotes []Remote) error {
 	}
 	if !r.f.tunnels(&cfg) {
 		if len(cfg.Remotes) > 0 || cfg.Exit.IsValid() {
-			return errors.New("it reaches other hosts, and this host has no tunnel address")
+			err := errors.New("it reaches other hosts, and this host has no tunnel address")
+			if cfg.Exit.IsValid() { // rather nowhere than out by this host
+				err = errors.Join(err, r.links.DeleteRoute(link.Route{Dest: everywhere}))
+				r.way = link.Route{}
+			}
+			return err
 		}
 		b := r.links.Batch()
 		if err := r.wayOut(cfg, b)(b.Run()); err != nil {
@@ -220,10 +225,12 @@ func differences(have, want []Remote) iter.Seq2[*Remote, *Remote] {
 	}
 }
 
+var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
 // wayOut adds the default route to the batch, unless it is there. The function
 // it returns is to be told how the batch went, and hands that on.
 func (r *router) wayOut(cfg Router, b *link.Batch) func(error) error {
-	want := link.Route{Dest: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: r.outer, Device: r.up}
+	want := link.Route{Dest: everywhere, Via: r.outer, Device: r.up}
 	if cfg.Exit.IsValid() {
 		want.Via, want.OnLink, want.Device = hopOf(cfg.Exit), true, r.tunnel.device
 	}
