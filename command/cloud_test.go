@@ -17,21 +17,25 @@ import (
 	"eucad/api/sigv4/sigv4test"
 )
 
-// A cloudProcess is an eucad on the simulator, run by its command line.
-type cloudProcess struct {
+// A simCloud is a whole cloud on simulated nodes, used by its command line and
+// its EC2 API.
+type simCloud struct {
 	t    *testing.T
 	dir  string
 	args []string
 	stop func()
-	admin.Credentials
+	cred admin.Credentials
 }
 
-func newCloud(t *testing.T, args ...string) *cloudProcess {
+// newCloud starts a cloud that ends with the test. Its tests are not parallel,
+// and use no command line before it answers: the cli package has flags of its
+// own that all command lines share.
+func newCloud(t *testing.T, args ...string) *simCloud {
 	dir, err := os.MkdirTemp("", "eucad") // a socket's path has at most 108 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cloudProcess{t: t, dir: dir, args: append([]string{"eucad", "--role", "all", "--hypervisor", "sim", "--listen", "127.0.0.1:0", "--log", "error", "--dir", dir}, args...)}
+	c := &simCloud{t: t, dir: dir, args: append([]string{"eucad", "--role", "all", "--hypervisor", "sim", "--listen", "127.0.0.1:0", "--log", "error", "--dir", dir}, args...)}
 	c.start()
 	t.Cleanup(func() {
 		c.stop()
@@ -40,7 +44,7 @@ func newCloud(t *testing.T, args ...string) *cloudProcess {
 	return c
 }
 
-func (c *cloudProcess) start() {
+func (c *simCloud) start() {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -53,10 +57,7 @@ func (c *cloudProcess) start() {
 		c.stop = func() {}
 	}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		out, err := c.run("credentials", "--json")
-		if err == nil {
-			err = json.Unmarshal(out, &c.Credentials)
-		}
+		err := newClient(c.dir).call(ctx, "GET", "/accounts/admin/credentials", &c.cred)
 		if err == nil {
 			return
 		}
@@ -72,16 +73,16 @@ func (c *cloudProcess) start() {
 }
 
 // run runs a command of eucad's against the cloud.
-func (c *cloudProcess) run(args ...string) ([]byte, error) {
+func (c *simCloud) try(args ...string) (string, error) {
 	var out bytes.Buffer
 	err := Run(c.t.Context(), append([]string{"eucad", "--dir", c.dir}, args...), &out)
-	return out.Bytes(), err
+	return out.String(), err
 }
 
-// call calls the EC2 API.
-func (c *cloudProcess) call(form string) (int, string) {
+// ec2 calls the EC2 API as the cloud's first account.
+func (c *simCloud) ec2(form string) (int, string) {
 	c.t.Helper()
-	r, err := sigv4test.Post(c.Endpoint, "Version=2016-11-15&"+form, c.AccessKeyID, c.SecretAccessKey)
+	r, err := sigv4test.Post(c.cred.Endpoint, "Version=2016-11-15&"+form, c.cred.AccessKeyID, c.cred.SecretAccessKey)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -102,10 +103,31 @@ var (
 	stateName  = regexp.MustCompile(`<instanceState><code>\d+</code><name>([a-z-]+)<`)
 )
 
-// states returns the state of each instance that is not terminated, by id.
-func (c *cloudProcess) states() map[string]string {
+// until waits until f is true.
+func (c *simCloud) until(f func() bool) {
 	c.t.Helper()
-	_, body := c.call("Action=DescribeInstances")
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !f(); <-tick.C {
+		if time.Now().After(end) {
+			c.t.Fatal("it does not come to pass")
+		}
+	}
+}
+
+func (c *simCloud) eucad(args ...string) string {
+	c.t.Helper()
+	out, err := c.try(args...)
+	if err != nil {
+		c.t.Fatalf("eucad %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// states returns the state of each instance that is not terminated, by id.
+func (c *simCloud) states() map[string]string {
+	c.t.Helper()
+	_, body := c.ec2("Action=DescribeInstances")
 	out := map[string]string{}
 	ids, states := instanceID.FindAllStringSubmatch(body, -1), stateName.FindAllStringSubmatch(body, -1)
 	for n := range ids {
@@ -116,7 +138,7 @@ func (c *cloudProcess) states() map[string]string {
 	return out
 }
 
-func (c *cloudProcess) await(id, state string) {
+func (c *simCloud) await(id, state string) {
 	c.t.Helper()
 	for end := time.Now().Add(time.Minute); c.states()[id] != state; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -132,12 +154,12 @@ func TestSimulatedCloud(t *testing.T) {
 	if err := os.WriteFile(disk, []byte("anything"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := c.run("image", "import", disk, "--name", "any")
+	out, err := c.try("image", "import", disk, "--name", "any")
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := "Action=RunInstances&InstanceType=t2.nano&MinCount=1&MaxCount=1&ClientToken=one&ImageId=" + strings.TrimSpace(string(out))
-	_, first := c.call(run)
+	run := "Action=RunInstances&InstanceType=t2.nano&MinCount=1&MaxCount=1&ClientToken=one&ImageId=" + strings.TrimSpace(out)
+	_, first := c.ec2(run)
 	m := instanceID.FindStringSubmatch(first)
 	if m == nil {
 		t.Fatal(first)
@@ -148,26 +170,178 @@ func TestSimulatedCloud(t *testing.T) {
 	c.stop()
 	c.start()
 	c.await(id, "running")
-	if _, again := c.call(run); !strings.Contains(again, id) {
+	if _, again := c.ec2(run); !strings.Contains(again, id) {
 		t.Errorf("the same token after a restart: %s", again)
 	}
-	if code, body := c.call(strings.Replace(run, "t2.nano", "t2.micro", 1)); code != 400 || !strings.Contains(body, "<Code>IdempotentParameterMismatch</Code>") {
+	if code, body := c.ec2(strings.Replace(run, "t2.nano", "t2.micro", 1)); code != 400 || !strings.Contains(body, "<Code>IdempotentParameterMismatch</Code>") {
 		t.Errorf("the same token for another request: %d %s", code, body)
 	}
-	c.call("Action=StopInstances&InstanceId.1=" + id)
+	c.ec2("Action=StopInstances&InstanceId.1=" + id)
 	c.await(id, "stopped")
-	c.call("Action=StartInstances&InstanceId.1=" + id)
+	c.ec2("Action=StartInstances&InstanceId.1=" + id)
 	c.await(id, "running")
-	c.call("Action=TerminateInstances&InstanceId.1=" + id)
+	c.ec2("Action=TerminateInstances&InstanceId.1=" + id)
 	c.await(id, "")
 
-	if out, err := c.run("account", "create", "bob", "--json"); err != nil || !strings.Contains(string(out), `"vpc_id": "vpc-`) {
+	if out, err := c.try("account", "create", "bob", "--json"); err != nil || !strings.Contains(out, `"vpc_id": "vpc-`) {
 		t.Errorf("create: %v %s", err, out)
 	}
-	if _, err := c.run("account", "delete", "bob"); err != nil {
+	if _, err := c.try("account", "delete", "bob"); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.run("credentials", "--account", "bob"); err == nil || !strings.Contains(err.Error(), "no account") {
+	if _, err := c.try("credentials", "--account", "bob"); err == nil || !strings.Contains(err.Error(), "no account") {
 		t.Errorf("credentials of an account that is gone: %v", err)
+	}
+}
+
+// launch starts an instance of image and waits until its history tells how its node started it.
+func (c *simCloud) launch(image string) admin.Explanation {
+	c.t.Helper()
+	code, body := c.ec2("Action=RunInstances&InstanceType=t2.nano&MinCount=1&MaxCount=1&ImageId=" + image)
+	m := instanceID.FindStringSubmatch(body)
+	if code != http.StatusOK || m == nil {
+		c.t.Fatalf("launch: %d %s", code, body)
+	}
+	var e admin.Explanation
+	c.until(func() bool {
+		e = c.explain(m[1])
+		return e.State == "running" && phase(e.Starts[0], "node: plug") != nil
+	})
+	return e
+}
+
+func (c *simCloud) explain(id string) (e admin.Explanation) {
+	c.t.Helper()
+	if err := json.Unmarshal([]byte(c.eucad("explain", id, "--json")), &e); err != nil {
+		c.t.Fatal(err)
+	}
+	return e
+}
+
+func (c *simCloud) image() string {
+	file := filepath.Join(c.dir, "image.raw")
+	if err := os.WriteFile(file, []byte("something"), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(c.eucad("image", "import", "--name", "some", file))
+}
+
+func phase(s admin.Start, name string) *admin.Step {
+	for i := range s.Timeline {
+		if s.Timeline[i].Phase == name {
+			return &s.Timeline[i]
+		}
+	}
+	return nil
+}
+
+func TestExplain(t *testing.T) {
+	c := newCloud(t, "--sim-nodes", "3")
+	c.eucad("node", "cordon", "sim-eucad-1a-2")
+	e := c.launch(c.image())
+	if len(e.Starts) != 1 || e.Node != "sim-eucad-1a-1" {
+		t.Fatalf("%+v", e)
+	}
+	var names []string
+	at := 0.0
+	for _, s := range e.Starts[0].Timeline {
+		names = append(names, s.Phase)
+		if s.AtMS != nil {
+			if *s.AtMS < at || s.MS < 0 {
+				t.Errorf("%s goes back in time: %+v", s.Phase, s)
+			}
+			at = *s.AtMS
+		}
+	}
+	want := "accepted, placed, plan, node: queue, node: image, node: filters, node: ports, node: disks and guest, node: plug, running"
+	if got := strings.Join(names, ", "); got != want {
+		t.Errorf("phases = %s\nwant     %s", got, want)
+	}
+	p := e.Starts[0].Placement
+	if p == nil || p.Node != e.Node || p.Policy != "spread" || len(p.Others) != 2 || p.Others[0] != (admin.Other{Node: "sim-eucad-1a-2", Why: "is cordoned"}) ||
+		!strings.HasPrefix(p.Others[1].Why, "would do") {
+		t.Errorf("placement = %+v", p)
+	}
+
+	if code, body := c.ec2("Action=StopInstances&InstanceId.1=" + e.Instance); code != http.StatusOK {
+		t.Fatal(body)
+	}
+	c.until(func() bool { return c.explain(e.Instance).State == "stopped" })
+	if code, body := c.ec2("Action=StartInstances&InstanceId.1=" + e.Instance); code != http.StatusOK {
+		t.Fatal(body)
+	}
+	c.until(func() bool { return c.explain(e.Instance).State == "running" })
+	e = c.explain(e.Instance)
+	if len(e.Starts) != 2 || phase(e.Starts[0], "stopped") == nil || e.Starts[1].Placement.Why != "has its disks" || phase(e.Starts[1], "plan") == nil {
+		t.Errorf("after another start: %+v", e)
+	}
+	text := c.eucad("explain", e.Instance)
+	for _, part := range []string{"is running on node sim-eucad-1a-1", "Start 2 began", "node: disks and guest", "has the most free memory (policy spread)", "is cordoned", "2 more"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("explain does not say %q:\n%s", part, text)
+		}
+	}
+	if _, err := c.try("explain", "i-00000000000000000"); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("unknown instance: %v", err)
+	}
+}
+
+func TestCordon(t *testing.T) {
+	c := newCloud(t, "--memory-overcommit", "0.5", "--disk-overcommit", "2")
+	image := c.image()
+	launch := "Action=RunInstances&InstanceType=t2.nano&MinCount=1&MaxCount=1&ImageId=" + image
+	c.eucad("node", "cordon", "sim-eucad-1a-1")
+	if code, body := c.ec2(launch); code == http.StatusOK || !strings.Contains(body, "InsufficientInstanceCapacity") {
+		t.Errorf("launched on a cordoned node: %d %s", code, body)
+	}
+	var nodes []admin.Node
+	if err := json.Unmarshal([]byte(c.eucad("node", "list", "--json")), &nodes); err != nil {
+		t.Fatal(err)
+	}
+	if n := nodes[0]; len(nodes) != 1 || !n.Cordoned || n.Lost || n.Zone != "eucad-1a" || n.Kind != "sim" || n.Heard.IsZero() ||
+		n.Capacity.CPUs != 4*n.Host.CPUs || 2*n.Capacity.MemoryMiB != n.Host.MemoryMiB || n.Capacity.DiskGiB != 2*n.Host.DiskGiB {
+		t.Errorf("nodes = %+v", nodes)
+	}
+	if text := c.eucad("node", "list"); !strings.Contains(text, "cordoned") {
+		t.Errorf("node list does not say cordoned:\n%s", text)
+	}
+	c.eucad("node", "uncordon", "sim-eucad-1a-1")
+	c.launch(image)
+	if err := json.Unmarshal([]byte(c.eucad("node", "list", "--json")), &nodes); err != nil {
+		t.Fatal(err)
+	}
+	if n := nodes[0]; n.Cordoned || n.Instances != 1 || n.Used.CPUs != 1 || n.Used.MemoryMiB != 512 || n.Used.DiskGiB != 1 {
+		t.Errorf("nodes = %+v", nodes)
+	}
+	if _, err := c.try("node", "cordon", "nowhere"); err == nil || !strings.Contains(err.Error(), "no node") {
+		t.Errorf("unknown node: %v", err)
+	}
+}
+
+func TestSitePolicy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "last.star")
+	write := func(source string) {
+		if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("def place(need, nodes):\n    return nodes[-1].name")
+	c := newCloud(t, "--sim-nodes", "3", "--policy", file)
+	image := c.image()
+	if e := c.launch(image); e.Node != "sim-eucad-1a-3" || e.Starts[0].Placement.Policy != "last.star" {
+		t.Errorf("%+v", e.Starts[0].Placement)
+	}
+	write("def place(need, nodes):\n    return nodes[99].name # out of range")
+	if e := c.launch(image); e.Node != "sim-eucad-1a-1" || !strings.Contains(e.Starts[0].Placement.Failure, "out of range") {
+		t.Errorf("%+v", e.Starts[0].Placement)
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	for flag, value := range map[string]string{"--policy": "fair", "--memory-overcommit": "0", "--disk-overcommit": "-1", "--cpu-overcommit": "1e9"} {
+		err := Run(t.Context(), []string{"eucad", "--role", "all", "--hypervisor", "sim", "--dir", t.TempDir(), "--listen", "127.0.0.1:0", flag, value}, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), value) && !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s %s: %v", flag, value, err)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func newApp(out io.Writer) *cli.App {
 			}
 			return serve(c)
 		},
-		Commands: []*cli.Command{accountCommand(), credentialsCommand(), imageCommand(), purgeCommand()},
+		Commands: []*cli.Command{accountCommand(), credentialsCommand(), explainCommand(), imageCommand(), nodeCommand(), purgeCommand()},
 	}
 	addDir(app.Commands)
 	return app

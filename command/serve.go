@@ -25,12 +25,18 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "hypervisor", Value: d.Hypervisor, Usage: "libvirt, or sim: pretend, without root or libvirt"},
 		&cli.StringFlag{Name: "libvirt", Usage: "libvirtd's socket (default: where libvirt has it)"},
 		&cli.Float64Flag{Name: "cpu-overcommit", Value: d.CPUOvercommit, Usage: "virtual CPUs for each CPU of the host"},
+		&cli.Float64Flag{Name: "memory-overcommit", Value: d.MemoryOvercommit, Usage: "memory for instances, for each of the host's"},
+		&cli.Float64Flag{Name: "disk-overcommit", Value: d.DiskOvercommit, Usage: "disk for instances, for each of the host's"},
+		&cli.StringFlag{Name: "policy", Value: d.Policy, Usage: "where instances go: spread, greedy, roundrobin, powersave, or a `FILE.star` of your own"},
 		&cli.StringFlag{Name: "types", Usage: "JSON `FILE` with instance types beside EC2's own"},
 		&cli.IntFlag{Name: "sim-zones", Value: d.SimZones, Usage: "availability zones of the simulator"},
 		&cli.IntFlag{Name: "sim-nodes", Value: d.SimNodes, Usage: "simulated nodes in each zone"},
 		&cli.StringFlag{Name: "log", Value: "info", Usage: "how much to log: debug, info, warn or error"},
 	}
 }
+
+// maxOvercommit bounds what a typing error may promise.
+const maxOvercommit = 1000
 
 // config reads the flags.
 func config(c *cli.Context) (roles.Config, error) {
@@ -42,6 +48,12 @@ func config(c *cli.Context) (roles.Config, error) {
 	cfg.PublicInterface = c.String("public-interface")
 	cfg.Hypervisor, cfg.Libvirt = c.String("hypervisor"), c.String("libvirt")
 	cfg.CPUOvercommit, cfg.TypesFile = c.Float64("cpu-overcommit"), c.String("types")
+	cfg.Policy, cfg.MemoryOvercommit, cfg.DiskOvercommit = c.String("policy"), c.Float64("memory-overcommit"), c.Float64("disk-overcommit")
+	for _, name := range []string{"cpu-overcommit", "memory-overcommit", "disk-overcommit"} {
+		if v := c.Float64(name); !(v > 0 && v <= maxOvercommit) {
+			return cfg, fmt.Errorf("--%s is more than 0 and at most %d, not %g", name, maxOvercommit, v)
+		}
+	}
 	cfg.SimZones, cfg.SimNodes = c.Int("sim-zones"), c.Int("sim-nodes")
 	cfg.PublicRange = netip.Prefix{}
 	if s := c.String("public-range"); s != "none" {

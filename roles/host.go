@@ -58,7 +58,9 @@ func runHost(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	h := &host{dir: filepath.Join(c.Dir, "node")}
-	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) { return h.agent.Console(ctx, i.ID) }
+	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+		return h.agent.Console(ctx, i.ID)
+	}
 	f, err := openFrontEnd(ctx, c, zs, console, importTo(images))
 	if err != nil {
 		return err
@@ -154,12 +156,13 @@ func (h *host) register(ctx context.Context, c Config, zone string, f *frontend.
 
 // row is what the host can give to guests.
 func (h *host) row(c Config, zone string, has hyper.Host) cloud.Node {
-	return cloud.Node{
-		Name: h.name, Zone: zone, Arch: has.Arch, Kind: has.Kind, Seen: time.Now().UTC(),
-		CPUs:      int(float64(has.CPUs) * c.CPUOvercommit),
+	n := cloud.Node{Name: h.name, Zone: zone, Arch: has.Arch, Kind: has.Kind, Seen: time.Now().UTC()}
+	n.SetHost(cloud.Capacity{
+		CPUs:      has.CPUs,
 		MemoryMiB: has.MemoryMiB - has.MemoryMiB/hostMemoryFactor - hostMemoryMiB,
 		DiskGiB:   has.DiskBytes / 100 * (100 - hostDiskPercent) >> 30,
-	}
+	}, c.overcommit())
+	return n
 }
 
 // nodeName returns the name this host has in the cloud: its host name at the

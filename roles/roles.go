@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+
+	"eucad/store/cloud"
 )
 
 // A Config says what to play and how. Default has what may be left out.
@@ -32,6 +34,9 @@ type Config struct {
 	CPUOvercommit float64 // virtual CPUs for each of the host's
 	TypesFile     string  // instance types beside EC2's
 
+	Policy                           string  // of placement; see roles/policy
+	MemoryOvercommit, DiskOvercommit float64 // for each of the host's
+
 	SimZones, SimNodes int // the simulator's zones, and nodes in each
 }
 
@@ -45,9 +50,19 @@ func Default() Config {
 		PublicRange:   netip.MustParsePrefix("198.18.0.0/16"), // RFC 2544: not in use at any site
 		Hypervisor:    "libvirt",
 		CPUOvercommit: 4,
-		SimZones:      1,
-		SimNodes:      1,
+
+		Policy:           cloud.DefaultPolicy.Name(),
+		MemoryOvercommit: 1,
+		DiskOvercommit:   1,
+
+		SimZones: 1,
+		SimNodes: 1,
 	}
+}
+
+// overcommit returns what instances may be promised for what a host has.
+func (c Config) overcommit() cloud.Overcommit {
+	return cloud.Overcommit{CPU: c.CPUOvercommit, Memory: c.MemoryOvercommit, Disk: c.DiskOvercommit}
 }
 
 // memorySoftLimit is where the garbage collector starts to work harder: an

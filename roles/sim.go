@@ -13,6 +13,7 @@ import (
 	"eucad/hyper/sim"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
+	"eucad/roles/policy"
 	"eucad/store/cloud"
 )
 
@@ -54,8 +55,9 @@ func runSim(ctx context.Context, c Config) (err error) {
 				Name: name, Driver: driver, Dir: "/sim", Report: f.Control.Report,
 				Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 			})
-			rows = append(rows, cloud.Node{Name: name, Zone: z, Arch: "x86_64", Kind: "sim",
-				CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskGiB: simDiskGiB, Seen: time.Now().UTC()})
+			row := cloud.Node{Name: name, Zone: z, Arch: "x86_64", Kind: "sim", Seen: time.Now().UTC()}
+			row.SetHost(cloud.Capacity{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskGiB: simDiskGiB}, c.overcommit())
+			rows = append(rows, row)
 		}
 	}
 	if err := f.AddNode(ctx, rows...); err != nil {
@@ -74,8 +76,12 @@ func openFrontEnd(ctx context.Context, c Config, zs []string, console func(conte
 	if err != nil {
 		return nil, err
 	}
+	place, err := policy.Find(c.Policy)
+	if err != nil {
+		return nil, err
+	}
 	return frontend.Open(ctx, frontend.Options{
 		Dir: c.Dir, Listen: c.Listen, Endpoint: c.Endpoint, Region: c.Region, Domain: c.Domain,
-		Zones: zs, PublicPool: c.PublicRange, Types: types, Console: console, Import: imp,
+		Zones: zs, PublicPool: c.PublicRange, Types: types, Policy: place, Console: console, Import: imp,
 	})
 }

@@ -16,6 +16,8 @@ import (
 type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
+	fleet *fleet // see Tx.Fleet
+	wrote bool   // since the open savepoint began
 }
 
 func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
@@ -23,7 +25,7 @@ func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c, map[string]*sql.Stmt{}}, nil
+	return &conn{c: c, stmts: map[string]*sql.Stmt{}}, nil
 }
 
 func (c *conn) stmt(query string) (*sql.Stmt, error) {
@@ -42,6 +44,7 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) error {
 	if err != nil {
 		return err
 	}
+	c.wrote = true
 	_, err = s.ExecContext(context.WithoutCancel(ctx), args...)
 	return err
 }
@@ -75,6 +78,9 @@ func (c *conn) savepoint(w *write, rev uint64) (_ uint64, err error) {
 	if err := c.exec(w.ctx, `SAVEPOINT w`); err != nil {
 		return rev, err
 	}
+	if c.wrote = false; c.fleet != nil {
+		c.fleet.own = false
+	}
 	next := rev
 	err = w.run(Tx{Rx: Rx{c: c, now: time.Now().UTC()}, rev: &next})
 	if err == nil && cloud.CallFrom(w.ctx).DryRun {
@@ -86,10 +92,18 @@ func (c *conn) savepoint(w *write, rev uint64) (_ uint64, err error) {
 	if err == nil {
 		return next, nil
 	}
+	c.forget()
 	if !full(err) {
 		err = errors.Join(err, c.exec(w.ctx, `ROLLBACK TO w`), c.exec(w.ctx, `RELEASE w`))
 	}
 	return rev, err
+}
+
+// forget drops what was read of nodes if some of that is being rolled back.
+func (c *conn) forget() {
+	if c.fleet != nil && c.fleet.own {
+		c.fleet = nil
+	}
 }
 
 // run calls w.fn; a panic in it becomes its error, for the other writes of

@@ -15,6 +15,11 @@ var nodes = newTable("node", func(n *cloud.Node) string { return n.Name }, func(
 // Nodes returns all nodes, by name.
 func (rx Rx) Nodes(ctx context.Context) ([]cloud.Node, error) { return nodes.list(ctx, rx, "", nil) }
 
+// Node returns the node of that name, and whether there is one.
+func (rx Rx) Node(ctx context.Context, name string) (cloud.Node, bool, error) {
+	return nodes.find(ctx, rx, name)
+}
+
 // PutNode adds or replaces n.
 func (tx Tx) PutNode(ctx context.Context, n cloud.Node) error { return nodes.put(ctx, tx, &n) }
 

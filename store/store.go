@@ -234,6 +234,7 @@ func (db *DB) batch(c *conn, first *write) {
 		err = c.exec(ctx, `COMMIT`)
 	}
 	if err != nil {
+		c.fleet = nil
 		c.exec(ctx, `ROLLBACK`)
 		for _, w := range all {
 			w.err = storeFault(err)

@@ -45,6 +45,11 @@ func newTable[T any](name string, id, account func(*T) string, columns string, e
 
 // put adds or replaces v.
 func (t *table[T]) put(ctx context.Context, tx Tx, v *T) error {
+	return t.write(ctx, tx, t.upsert, v)
+}
+
+// write runs a statement with the values of v's columns, and more after them.
+func (t *table[T]) write(ctx context.Context, tx Tx, query string, v *T, more ...any) error {
 	id, account := t.id(v), t.account(v)
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -54,7 +59,8 @@ func (t *table[T]) put(ctx context.Context, tx Tx, v *T) error {
 	if t.extra != nil {
 		args = append(args, t.extra(v)...)
 	}
-	if err := tx.c.exec(ctx, t.upsert, append(args, string(body))...); err != nil {
+	args = append(append(args, string(body)), more...)
+	if err := tx.c.exec(ctx, query, args...); err != nil {
 		return fmt.Errorf("put %s %s: %w", t.name, id, err)
 	}
 	return tx.touch(ctx, account, t.name, id)

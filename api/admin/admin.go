@@ -1,4 +1,4 @@
-// Package admin is the administrators' API: accounts, credentials and images.
+// Package admin is the administrators' API: accounts, credentials, images and nodes.
 // It is served on a unix socket that only the cloud's own user may open, and
 // has no other protection. The command line of eucad is its client.
 package admin
@@ -23,6 +23,8 @@ type Server struct {
 	Endpoint string // URL of the EC2 API
 	Images   string // directory of image contents
 	Import   Importer
+
+	PowerSave bool // nodes without instances may sleep
 }
 
 // Credentials are what an AWS client needs to use an account.
@@ -44,6 +46,10 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("DELETE /accounts/{name}", answer(s.deleteAccount))
 	mux.Handle("GET /accounts/{name}/credentials", answer(s.credentials))
 	mux.HandleFunc("POST /images", s.importImage)
+	mux.Handle("GET /instances/{id}/explain", answer(s.explain))
+	mux.Handle("GET /nodes", answer(s.listNodes))
+	mux.Handle("POST /nodes/{name}/cordon", answer(s.cordon))
+	mux.Handle("POST /nodes/{name}/uncordon", answer(s.uncordon))
 	return mux
 }
 

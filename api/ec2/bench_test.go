@@ -150,9 +150,23 @@ func BenchmarkDescribeOne(b *testing.B) {
 }
 
 // BenchmarkRunInstances launches from 8 clients over HTTP, signature included.
-func BenchmarkRunInstances(b *testing.B) {
+func BenchmarkRunInstances(b *testing.B) { benchRunInstances(b, 2) }
+
+// BenchmarkRunInstancesOn1000Nodes does the same in a cloud of that size.
+func BenchmarkRunInstancesOn1000Nodes(b *testing.B) { benchRunInstances(b, 1000) }
+
+func benchRunInstances(b *testing.B, nodes int) {
 	const clients, accounts = 8, 64
 	c, _ := benchSite(b, 1)
+	c.write(func(tx store.Tx) error {
+		for n := 2; n < nodes; n++ {
+			node := cloud.Node{Name: fmt.Sprintf("n%04d", n), Zone: "test-1a", Arch: "x86_64", Kind: "sim", CPUs: 1 << 24, MemoryMiB: 1 << 40, DiskGiB: 1 << 40}
+			if err := tx.PutNode(c.ctx(), node); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	ids := make([]string, accounts)
 	c.write(func(tx store.Tx) error {
 		for n := range ids {

@@ -104,16 +104,13 @@ func (s *Server) startInstances(ctx context.Context, in *wire.StartInstancesInpu
 // start moves a stopped instance to pending: capacity and public address are
 // found anew.
 func (s *Server) start(ctx context.Context, tx store.Tx, i *cloud.Instance) error {
-	nodes, err := tx.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	use, err := tx.Use(ctx)
+	fleet, err := tx.Fleet(ctx)
 	if err != nil {
 		return err
 	}
 	need := cloud.Need{Type: i.Type, Node: i.Node, Arch: i.Arch, CPUs: i.CPUs, MemoryMiB: i.MemoryMiB} // the disk is there already
-	if _, err := cloud.Place(nodes, use, need); err != nil {
+	choice, err := fleet.Place(cloud.DefaultPolicy, need)
+	if err != nil {
 		return err
 	}
 	enis, err := tx.InterfacesOfInstance(ctx, i.ID)
@@ -126,6 +123,10 @@ func (s *Server) start(ctx context.Context, tx store.Tx, i *cloud.Instance) erro
 		}
 	}
 	i.Boot++
+	asked := cloud.Event{Kind: cloud.EventAccepted, At: tx.Now(), Boot: i.Boot}
+	if err := tx.Note(ctx, i.ID, asked, placed(choice, i.Boot).why); err != nil {
+		return err
+	}
 	i.Launched, i.Reason, i.Cut = tx.Now(), nil, false
 	// Its row must hold the node before the next instance of this call is placed.
 	if err := i.Move(cloud.Pending, tx.Now()); err != nil {

@@ -36,6 +36,7 @@ type launch struct {
 	nics      []nicSpec // by device index
 	disks     []wire.BlockDeviceMapping
 	tags      specifiedTags
+	accepted  cloud.Event
 }
 
 // newLaunch checks a request.

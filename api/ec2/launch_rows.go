@@ -11,9 +11,9 @@ import (
 
 // addInstance writes the rows of one instance of a launch. When the public
 // pool has run out it fails before it writes anything.
-func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index int64, node cloud.Node, disks []diskPlan, nics []nicPlan, names groupNames) (*instanceItem, error) {
+func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index int64, at place, disks []diskPlan, nics []nicPlan, names groupNames) (*instanceItem, error) {
 	i := l.base
-	i.ID, i.LaunchIndex, i.Node, i.Hypervisor = cloud.NewID("i"), index, node.Name, hypervisor(node)
+	i.ID, i.LaunchIndex, i.Node, i.Hypervisor = cloud.NewID("i"), index, at.node.Name, at.node.Hypervisor()
 	var public netip.Addr
 	if nics[0].publicN {
 		var err error
@@ -40,7 +40,7 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 			return nil, err
 		}
 	}
-	if err := tx.PutInstance(ctx, i); err != nil {
+	if err := tx.AddInstance(ctx, i, l.accepted, at.why); err != nil {
 		return nil, err
 	}
 	if err := l.tags.put(ctx, tx, i.AccountID, "instance", i.ID); err != nil {
@@ -53,14 +53,6 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 	}
 	// EC2 does not tell the public address before the instance runs.
 	return s.newItem(i, have, l.tags["instance"]), nil
-}
-
-// hypervisor is how EC2 calls what a node runs: xen, or kvm for anything else.
-func hypervisor(n cloud.Node) string {
-	if n.Kind == "xen" {
-		return "xen"
-	}
-	return "kvm"
 }
 
 // autoAddress returns the row of a public address that an instance gets from

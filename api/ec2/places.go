@@ -43,7 +43,7 @@ func (s *Server) describeAvailabilityZones(ctx context.Context, in *wire.Describ
 	err := s.DB.Read(ctx, func(rx store.Rx) error {
 		nodes, err := rx.Nodes(ctx)
 		for _, n := range nodes {
-			serves[n.Zone] = serves[n.Zone] || !n.Cordoned
+			serves[n.Zone] = serves[n.Zone] || !n.Cordoned && !n.Lost
 		}
 		return err
 	})

@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"time"
 
 	"eucad/api/ec2/wire"
 	"eucad/api/query"
@@ -12,10 +13,12 @@ import (
 // runInstances places instances and writes all their rows; control and the
 // nodes do the rest.
 func (s *Server) runInstances(ctx context.Context, in *wire.RunInstancesInput) (*wire.RunInstancesOutput, error) {
+	accepted := cloud.Event{Kind: cloud.EventAccepted, At: time.Now().UTC(), Boot: 1}
 	l, err := s.newLaunch(in)
 	if err != nil {
 		return nil, err
 	}
+	l.accepted = accepted
 	var items []*instanceItem
 	err = s.DB.Write(ctx, func(tx store.Tx) error {
 		acct, hash := account(ctx), query.RequestHash(ctx)
@@ -76,7 +79,7 @@ func (s *Server) launch(ctx context.Context, tx store.Tx, account string, l *lau
 	if err != nil {
 		return nil, err
 	}
-	sub, nodes, err := l.place(ctx, tx, m, disks, subs)
+	sub, places, err := s.place(ctx, tx, l, m, disks, subs)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +87,7 @@ func (s *Server) launch(ctx context.Context, tx store.Tx, account string, l *lau
 	if err != nil {
 		return nil, err
 	}
-	count, err := l.addressesFor(ctx, tx, nics, len(nodes))
+	count, err := l.addressesFor(ctx, tx, nics, len(places))
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +96,8 @@ func (s *Server) launch(ctx context.Context, tx store.Tx, account string, l *lau
 	l.base.VpcID, l.base.SubnetID, l.base.Zone, l.base.Boot = sub.VpcID, nics[0].subnet.ID, sub.Zone, 1
 	names := groupNames{}
 	var items []*instanceItem
-	for n, node := range nodes[:count] {
-		it, err := s.addInstance(ctx, tx, l, int64(n), node, disks, nics, names)
+	for n, p := range places[:count] {
+		it, err := s.addInstance(ctx, tx, l, int64(n), p, disks, nics, names)
 		if cloud.FaultCode(err) == "InsufficientAddressCapacity" && n >= l.min {
 			break
 		}
@@ -163,74 +166,6 @@ func bootImage(ctx context.Context, rx store.Rx, account, kind, id string) (stri
 		return "", cloud.Faultf("InvalidAMIID.Unavailable", "The image ID '%s' is not an available %s image.", id, kind)
 	}
 	return m.Hash, nil
-}
-
-// place finds the subnet in whose zone the most instances fit, up to l.max,
-// and a node for each of them.
-func (l *launch) place(ctx context.Context, tx store.Tx, m cloud.Image, disks []diskPlan, subs []cloud.Subnet) (cloud.Subnet, []cloud.Node, error) {
-	nodes, err := tx.Nodes(ctx)
-	if err != nil {
-		return cloud.Subnet{}, nil, err
-	}
-	use, err := tx.Use(ctx)
-	if err != nil {
-		return cloud.Subnet{}, nil, err
-	}
-	need := cloud.Need{Type: l.typ.Name, Arch: m.Arch, CPUs: l.typ.CPUs, MemoryMiB: l.typ.MemoryMiB}
-	for _, d := range disks {
-		need.DiskGiB += d.vol.SizeGiB
-	}
-	if len(subs) > 1 { // the roomiest zone first, so that zones fill evenly
-		if n, err := cloud.Place(nodes, use, need); err == nil {
-			for i := range subs {
-				if subs[i].Zone == n.Zone {
-					subs[0], subs[i] = subs[i], subs[0]
-				}
-			}
-		}
-	}
-	var sub cloud.Subnet
-	var best []cloud.Node
-	var short error
-	for _, candidate := range subs {
-		if len(best) == l.max {
-			break
-		}
-		need.Zone = candidate.Zone
-		fit, err := placeMany(nodes, use, need, l.max)
-		if len(fit) > len(best) {
-			sub, best = candidate, fit
-		}
-		if short == nil {
-			short = err
-		}
-	}
-	if len(best) < l.min {
-		return sub, nil, short
-	}
-	return sub, best, nil
-}
-
-// placeMany places up to max instances beside each other; with fewer it tells
-// why there are no more. It leaves use as it is.
-func placeMany(nodes []cloud.Node, use map[string]cloud.Use, need cloud.Need, max int) (placed []cloud.Node, short error) {
-	was := map[string]cloud.Use{}
-	for len(placed) < max {
-		n, err := cloud.Place(nodes, use, need)
-		if err != nil {
-			short = err
-			break
-		}
-		if _, ok := was[n.Name]; !ok {
-			was[n.Name] = use[n.Name]
-		}
-		use[n.Name] = use[n.Name].Add(need)
-		placed = append(placed, n)
-	}
-	for name, u := range was {
-		use[name] = u
-	}
-	return placed, short
 }
 
 // addressesFor returns for how many instances, up to n, the subnets have addresses.

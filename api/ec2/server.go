@@ -22,6 +22,7 @@ type Config struct {
 	PublicPool netip.Prefix // of public addresses; the zero Prefix for none
 	Types      *cloud.Types // instance types
 	Endpoint   string       // URL under which clients reach this API
+	Policy     cloud.Policy // says where instances go; nil for cloud.DefaultPolicy
 }
 
 // A Server serves EC2 actions. Its exported fields are set before it serves.

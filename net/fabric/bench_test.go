@@ -149,3 +149,25 @@ func BenchmarkRestart(b *testing.B) {
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.HeapAlloc+m.StackInuse)/(1<<20), "MiB-100-routers")
 }
+
+// BenchmarkRemote measures a change of one of 10,000 addresses on other hosts.
+func BenchmarkRemote(b *testing.B) {
+	h := site(b, 1, 0)[0]
+	r := fabrictest.Router("vpc-1", 20)
+	for i := range 10_000 {
+		r.Remotes = append(r.Remotes, fabric.Remote{Addr: netip.AddrFrom4([4]byte{10, 9, 100 + byte(i>>8), byte(i)}), Host: netip.AddrFrom4([4]byte{10, 0, 200, byte(i % 250)}), Port: fmt.Sprint("eni-", i)})
+	}
+	start := time.Now()
+	h.apply(r)
+	all := time.Since(start)
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		r.Remotes = slices.Clone(r.Remotes)
+		r.Remotes[i*37%10_000].Host = netip.AddrFrom4([4]byte{10, 0, 200, byte(i % 249)})
+		start := time.Now()
+		h.apply(r)
+		took = append(took, time.Since(start))
+	}
+	median(b, "changed", took)
+	b.ReportMetric(float64(all.Microseconds())/1000, "all-ms")
+}

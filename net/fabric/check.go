@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 )
 
 var routerID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
@@ -62,6 +63,60 @@ func (r *Router) Check() error {
 				bad("port %s: public address %s of %s: not both are IPv4", p.ID, pub, priv)
 			}
 			once(p, "public address "+pub.String())
+		}
+	}
+	for pub, priv := range r.Publics {
+		if !pub.Is4() || !priv.Is4() {
+			bad("public address %s of %s: not both are IPv4", pub, priv)
+		}
+		if other, ok := taken["public address "+pub.String()]; ok {
+			bad("public address %s: is of port %s, and of %s elsewhere", pub, other, priv)
+		}
+	}
+	if len(r.Publics) > 0 && !r.Gateway {
+		bad("router %s: has public addresses of other hosts' ports and is no gateway", r.ID)
+	}
+	if r.Exit.IsValid() && r.Gateway {
+		bad("router %s: is a gateway and has an exit", r.ID)
+	}
+	return errors.Join(append(errs, r.checkRemotes())...)
+}
+
+// checkRemotes reports what makes it impossible to reach other hosts.
+func (r *Router) checkRemotes() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if (len(r.Remotes) > 0 || r.Exit.IsValid()) && (r.VNI < 1 || r.VNI >= 1<<24) {
+		bad("router %s: VNI %d is not in 1 to 2^24-1", r.ID, r.VNI)
+	}
+	hosts := map[[4]byte]netip.Addr{} // by the hop that stands for them
+	host := func(a netip.Addr) bool {
+		if !a.Is4() {
+			return false
+		}
+		k := hopOf(a).As4()
+		if other, ok := hosts[k]; !ok {
+			hosts[k] = a
+		} else if other != a {
+			bad("router %s: hosts %s and %s differ in the first four bits only", r.ID, a, other)
+		}
+		return true
+	}
+	if r.Exit.IsValid() && !host(r.Exit) {
+		bad("router %s: exit %s is no IPv4 address", r.ID, r.Exit)
+	}
+	for _, m := range r.Remotes {
+		if !m.Addr.Is4() || !host(m.Host) {
+			bad("remote address %s at %s: not both are IPv4", m.Addr, m.Host)
+		}
+	}
+	sorted := r.Remotes
+	if !slices.IsSortedFunc(sorted, byAddr) {
+		sorted = slices.SortedFunc(slices.Values(sorted), byAddr)
+	}
+	for i := range sorted {
+		if i > 0 && sorted[i].Addr == sorted[i-1].Addr {
+			bad("remote address %s: is there twice", sorted[i].Addr)
 		}
 	}
 	return errors.Join(errs...)

@@ -2,6 +2,21 @@
 // namespace) per VPC, a routed tap per guest interface, packet filters,
 // address translation, DHCP, DNS and the way to the metadata service.
 //
+// Routers of the same VPC on several hosts are joined by VXLAN, from each host
+// to each other that has a port of it, or by way of heads that pass packets on.
+// What leads to the ports of other hosts, and to and from public networks, is
+// said router by router:
+//
+//	                     Remotes                        Exit       Transit  Gateway, Publics
+//	node, regime edge    hosts; other zones' by head    –          –        –
+//	node, regime head    hosts; other zones' by head    own head   –        –
+//	head, regime edge    own zone's; others' by heads   –          yes      –
+//	head, regime head    own zone's; others' by heads   –          yes      yes
+//
+// In the regime edge each host has the public network and answers there for
+// its own ports; in the regime head only the head has it, and answers for the
+// ports of its nodes.
+//
 // It knows routers, ports and filters; it knows nothing of accounts or
 // instances.
 package fabric
@@ -26,6 +41,40 @@ type Router struct {
 	Ports   []Port // on this host
 	Names   []Name // what the VPC's DNS answers for, besides recursion
 	Domain  string // DHCP domain name, "az1.eucad.internal"
+
+	// Remotes are the addresses of ports on other hosts. Those whose Host is this
+	// one are passed over, and an address of one of Ports is here whatever they
+	// say: one list may do for all hosts of a zone.
+	Remotes []Remote `json:",omitempty"`
+
+	// Exit is the tunnel address of the host by which guests leave, and which
+	// answers for their public addresses. Zero: this host does.
+	Exit netip.Addr `json:",omitzero"`
+
+	// Transit has the router pass packets on from one of Remotes to another.
+	Transit bool `json:",omitempty"`
+
+	// Gateway has the router do for the guests of Remotes what it does for its
+	// own: let them out, and translate their public addresses, which are Publics.
+	Gateway bool                      `json:",omitempty"`
+	Publics map[netip.Addr]netip.Addr `json:",omitempty"` // private address by public address, of ports on other hosts
+}
+
+// Wanted reports whether a host has use for the router: it has ports, or does
+// something for other hosts.
+func (r *Router) Wanted() bool { return len(r.Ports) > 0 || r.Transit || r.Gateway }
+
+// A Remote is a private address that a port on another host has.
+type Remote struct {
+	Addr netip.Addr
+
+	// Host is the tunnel address of that host, or of one that knows the way.
+	Host netip.Addr
+
+	// Port is the id of the port. As long as it stays the same, connections of
+	// the address go on wherever the port is; they are forgotten when another
+	// gets the address. When it is not given, another Host means another port.
+	Port string `json:",omitempty"`
 }
 
 // A Subnet gives its ports a gateway (the prefix's first address + 1).

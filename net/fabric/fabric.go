@@ -48,8 +48,12 @@ type Options struct {
 	PublicInterface string // device whose network PublicPrefix belongs to; ARP for ports' public addresses is answered there
 
 	// Transit is cut into small links between the host and each router;
-	// default 100.127.0.0/16 (of RFC 6598's shared space).
+	// default 100.127.0.0/16 (of RFC 6598's shared space). It must be the same on
+	// all hosts: a gateway's packets come from its last link, which no host makes.
 	Transit netip.Prefix
+
+	// Tunnel joins routers with those of other hosts.
+	Tunnel Tunnel
 
 	// Metadata serves 169.254.169.254:80 in each router. Requests carry the
 	// router's id (RouterID) in their context, and the guest's address in RemoteAddr.
@@ -66,11 +70,27 @@ type Options struct {
 	// Resolver answers what the VPC's own names do not; nil asks the host's resolvers.
 	Resolver func(ctx context.Context, query []byte) ([]byte, error)
 
-	// MTU of guests' interfaces; default 1500 minus what tunnels need.
+	// MTU of guests' interfaces. The default leaves room for the 50 bytes of
+	// VXLAN over IPv4 (RFC 7348, section 5: an inner Ethernet header of 14, VXLAN's
+	// 8, UDP's 8, IPv4's 20) in the MTU of the device that has Tunnel.Addr, which
+	// for a mesh is less what WireGuard takes (see package mesh): 1450 on plain
+	// Ethernet, 1370 on a mesh over it. Without a tunnel it is 1450.
 	MTU int
 
 	// Log is told what nobody waits for; default slog.Default().
 	Log *slog.Logger
+}
+
+// A Tunnel says how other hosts' routers are reached: by VXLAN, on UDP port
+// 4789, which this host then accepts from the hosts of Remotes and Exits only.
+type Tunnel struct {
+	// Addr is this host's IPv4 address in the network between hosts, on a device
+	// that is there: other hosts' Remote.Host and Exit. Zero: there is no tunnel.
+	Addr netip.Addr
+
+	// Mesh tells that Addr's device is the hosts' alone: VXLAN is accepted by no
+	// other, and guests reach nothing by it.
+	Mesh bool
 }
 
 type routerKey struct{}

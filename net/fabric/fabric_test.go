@@ -23,8 +23,11 @@ import (
 
 func TestNetwork(t *testing.T) {
 	needHost(t)
+	run(t, "ip addr add 192.0.2.1/32 dev lo")
+	t.Cleanup(func() { run(t, "ip addr del 192.0.2.1/32 dev lo") })
+	opt := fabric.Options{Tunnel: fabric.Tunnel{Addr: ip("192.0.2.1")}}
 	fabrictest.Test(t, func(t *testing.T) fabrictest.Rig {
-		f := newFabric(t, fabric.Options{})
+		f := newFabric(t, opt)
 		return fabrictest.Rig{
 			Network: f,
 			Open:    func(t testing.TB, p fabric.Port) func() { return power(t, p).off },
@@ -32,7 +35,7 @@ func TestNetwork(t *testing.T) {
 				if err := f.Close(); err != nil {
 					t.Fatal(err)
 				}
-				return newFabric(t, fabric.Options{})
+				return newFabric(t, opt)
 			},
 		}
 	})
@@ -150,6 +153,26 @@ func TestPublic(t *testing.T) {
 	ga.blocked("198.51.100.11:80")
 	if got := run(t, "ip route show proto 158 | grep -c 198.51.100"); got != "2" {
 		t.Errorf("%s public routes, want 2", got)
+	}
+}
+
+// TestTunnelOptions has hosts that cannot do what is asked of them.
+func TestTunnelOptions(t *testing.T) {
+	needHost(t)
+	for _, a := range []string{"192.0.2.99", "2001:db8::1"} {
+		if f, err := fabric.New(fabric.Options{Tunnel: fabric.Tunnel{Addr: ip(a)}}); err == nil {
+			f.Close()
+			t.Errorf("a tunnel address that no device has: %s", a)
+		}
+	}
+	f := newFabric(t, fabric.Options{})
+	r := vpc("vpc-1", port(1, 10))
+	r.Exit = ip("192.0.2.2")
+	if err := f.Apply(t.Context(), fabric.Config{Routers: []fabric.Router{r}}); err == nil {
+		t.Error("a router that exits by another host, on a host without tunnel, was made")
+	}
+	if got := run(t, "ip -n eucad-vpc-1 route show default"); got != "" {
+		t.Errorf("it leaves by its own host: %s", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,19 +20,21 @@ import (
 )
 
 const (
-	nsPrefix   = "eucad-"    // of routers' namespaces
-	vethPrefix = "euv"       // of the host's ends of the links to routers
-	uplink     = "up0"       // a router's end
-	tapNote    = "eucad "    // alias of taps that wait in the host's namespace: this and the port's id
-	vethMTU    = 9001        // EC2's largest; guests' own MTU decides
-	tunnelRoom = 50          // bytes that VXLAN needs of each packet (RFC 7348)
-	freshTime  = time.Minute // for which a tap is left to who opened the port
+	ethernetMTU = 1500
+	nsPrefix    = "eucad-"    // of the names of routers' namespaces
+	vethPrefix  = "euv"       // of the host's ends of the links to routers
+	uplink      = "up0"       // a router's end
+	tapNote     = "eucad "    // alias of taps that wait in the host's namespace: this and the port's id
+	vethMTU     = 9001        // EC2's largest; guests' own MTU decides
+	tunnelRoom  = 50          // bytes that VXLAN takes of each packet; see Options.MTU
+	freshTime   = time.Minute // for which a tap is left to who opened the port
 )
 
 // A Fabric is the network of this Linux host. It needs root.
 //
-// A router is the namespace "eucad-" + id with the device up0 towards the host
-// and the taps of its guests. The host's end of that link is "euv" + part of
+// A router is the namespace "eucad-" + id with the device up0 towards the host,
+// the taps of its guests and, when it reaches other hosts, the VXLAN device vx0.
+// The host's end of that link is "euv" + part of
 // the id; a /31 of Options.Transit lies between. The host forwards: New sets
 // net.ipv4.ip_forward, and the nftables table inet eucad of the host closes the
 // host's own services to guests and translates what leaves it.
@@ -40,11 +43,15 @@ const (
 // with it; no packet of a guest is lost by that.
 type Fabric struct {
 	opt     Options
+	prefix  string // of the names of routers' namespaces
 	host    *link.NS
 	links   *link.Conn // in the host's namespace
 	table   *nft.Table // the host's
 	outside outside
 	resolve dns.Resolver // of what VPCs don't know
+
+	tunnelMTU  int    // of routers' tunnel devices
+	tunnelOver string // the host's device that carries them
 
 	mu      sync.Mutex
 	routers map[string]*router
@@ -64,43 +71,54 @@ var _ Network = (*Fabric)(nil)
 
 // New returns a Fabric that has taken over what is there of an earlier one.
 func New(o Options) (*Fabric, error) {
-	if !o.Transit.IsValid() {
-		o.Transit = netip.MustParsePrefix("100.127.0.0/16")
+	host, err := link.Here()
+	if err != nil {
+		return nil, fmt.Errorf("host network: %w", err)
 	}
-	if !o.Transit.Addr().Is4() || o.Transit.Bits() > 30 {
-		return nil, fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
+	return newFabric(o, host, nsPrefix)
+}
+
+// newFabric is New for the host with the namespace given, which the Fabric
+// closes. Hosts that share a file system have prefixes of their own.
+func newFabric(o Options, host *link.NS, prefix string) (*Fabric, error) {
+	f := &Fabric{opt: o, prefix: prefix, host: host, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, waiting: map[string]waiting{}, transit: map[netip.Addr]bool{}}
+	if err := f.opt.complete(); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	if o.PublicPrefix.IsValid() && o.PublicPrefix.Overlaps(o.Transit) {
-		return nil, fmt.Errorf("public prefix %s overlaps the transit prefix %s", o.PublicPrefix, o.Transit)
-	}
-	if o.MTU == 0 {
-		o.MTU = 1500 - tunnelRoom
-	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
-	f := &Fabric{opt: o, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, waiting: map[string]waiting{}, transit: map[netip.Addr]bool{}}
 	if err := f.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("host network: %w", err), f.Close())
 	}
 	return f, nil
 }
 
-func (f *Fabric) open() (err error) {
-	if f.host, err = link.Here(); err != nil {
-		return err
+// complete fills in what was left to us.
+func (o *Options) complete() error {
+	if !o.Transit.IsValid() {
+		o.Transit = netip.MustParsePrefix("100.127.0.0/16")
 	}
+	if !o.Transit.Addr().Is4() || o.Transit.Bits() > 30 {
+		return fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
+	}
+	if o.PublicPrefix.IsValid() && o.PublicPrefix.Overlaps(o.Transit) {
+		return fmt.Errorf("public prefix %s overlaps the transit prefix %s", o.PublicPrefix, o.Transit)
+	}
+	if a := o.Tunnel.Addr; a.IsValid() && !a.Is4() {
+		return fmt.Errorf("tunnel address %s: needs IPv4", a)
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return nil
+}
+
+func (f *Fabric) open() (err error) {
 	if f.links, err = f.host.Dial(); err != nil {
 		return err
 	}
 	if f.table, err = nft.Open(f.host.FD(), nftables.TableFamilyINet); err != nil {
 		return err
 	}
-	err = f.table.Apply(nft.CompileHost(nft.Host{
-		Devices: vethPrefix + "*", Transit: f.opt.Transit, Public: f.opt.PublicPrefix,
-		Open: f.opt.PublicInterface != "", Ports: f.opt.HostPorts,
-	}))
-	if err != nil {
+	if err := f.openTunnel(); err != nil {
 		return err
 	}
 	if err := f.host.Sysctl(map[string]string{"ipv4.ip_forward": "1"}); err != nil {
@@ -118,23 +136,59 @@ func (f *Fabric) open() (err error) {
 			f.waiting[id] = waiting{tap: d.Name}
 		}
 	}
-	names, err := link.ListNS(nsPrefix)
+	names, err := link.ListNS(f.prefix)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		r, err := f.adopt(strings.TrimPrefix(name, nsPrefix))
+		r, err := f.adopt(strings.TrimPrefix(name, f.prefix))
 		if err != nil {
 			return fmt.Errorf("take over router %s: %w", name, err)
 		}
 		f.routers[r.id] = r
 	}
+	return f.filter() // which must know the tunnels of these
+}
+
+// openTunnel looks at the network between hosts.
+func (f *Fabric) openTunnel() error {
+	room := ethernetMTU - tunnelRoom
+	if a := f.opt.Tunnel.Addr; a.IsValid() {
+		d, ok, err := f.links.DeviceWith(a)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("no device has the tunnel address %s", a)
+		}
+		f.tunnelOver = d.Name
+		if d.Index != loopback { // an address there is reached by routing, and any device
+			room = min(d.MTU, vethMTU) - tunnelRoom
+		}
+	}
+	if f.opt.MTU == 0 {
+		f.opt.MTU = room
+	}
+	f.tunnelMTU = min(room, f.opt.MTU)
 	return nil
+}
+
+// filter puts the host's own filters in place.
+func (f *Fabric) filter() error {
+	h := nft.Host{
+		Devices: vethPrefix + "*", Transit: f.opt.Transit, Public: f.opt.PublicPrefix,
+		Open: f.opt.PublicInterface != "", Ports: f.opt.HostPorts,
+		Tunnel: f.opt.Tunnel.Addr.IsValid(), Peers: f.peers(),
+	}
+	if f.opt.Tunnel.Mesh {
+		h.Mesh = f.tunnelOver
+	}
+	return f.table.Apply(nft.CompileHost(h))
 }
 
 // adopt returns the router of a namespace that is there.
 func (f *Fabric) adopt(id string) (*router, error) {
-	ns, err := link.OpenNS(nsPrefix + id)
+	ns, err := link.OpenNS(f.prefix + id)
 	if err != nil {
 		// A name that nothing is mounted on is what a host's restart leaves.
 		return &router{id: id, f: f}, nil
@@ -142,6 +196,9 @@ func (f *Fabric) adopt(id string) (*router, error) {
 	r, err := f.newRouter(id, ns)
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
+	}
+	if err := r.findTunnel(); err != nil {
+		return nil, errors.Join(err, r.close())
 	}
 	d, ok, err := f.links.Device(vethName(id))
 	if err != nil || !ok {
@@ -193,7 +250,7 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 		}
 	}
 	f.byPort = ports
-	errs = append(errs, f.outside.apply(f.routers), f.sweep())
+	errs = append(errs, f.filter(), f.outside.apply(f.routers), f.sweep())
 	return errors.Join(errs...)
 }
 
@@ -224,7 +281,7 @@ func (f *Fabric) sweep() error {
 func (f *Fabric) router(id string) (*router, error) {
 	r := f.routers[id]
 	if r == nil || r.ns == nil {
-		ns, err := link.MakeNS(nsPrefix + id)
+		ns, err := link.MakeNS(f.prefix + id)
 		if err != nil {
 			return nil, err
 		}
@@ -238,7 +295,12 @@ func (f *Fabric) router(id string) (*router, error) {
 
 // remove takes away everything of a router.
 func (f *Fabric) remove(r *router) error {
-	err := errors.Join(r.close(), f.links.Delete(vethName(r.id)), link.DeleteNS(nsPrefix+r.id))
+	if r.ns != nil { // its VNI is free at once; the namespace goes when the kernel gets to it
+		if err := r.links.Delete(tunnelDevice); err != nil {
+			return fmt.Errorf("remove router %s: %w", r.id, err)
+		}
+	}
+	err := errors.Join(r.close(), f.links.Delete(vethName(r.id)), link.DeleteNS(f.prefix+r.id))
 	if err != nil {
 		return fmt.Errorf("remove router %s: %w", r.id, err)
 	}
@@ -251,12 +313,21 @@ func (f *Fabric) remove(r *router) error {
 // freeLink returns the addresses of a link that no router has: the host's, which is
 // even, and the router's (RFC 3021).
 func (f *Fabric) freeLink() (netip.Addr, error) {
-	for a := f.opt.Transit.Masked().Addr(); f.opt.Transit.Contains(a); a = a.Next().Next() {
+	for a := f.opt.Transit.Masked().Addr(); a != f.behind(); a = a.Next().Next() {
 		if !f.transit[a] {
 			return a, nil
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("the transit prefix %s has no room for another router", f.opt.Transit)
+}
+
+// behind is the host's address of the last link, which is never made: what a
+// gateway gives packets as source has to be no link's on any host.
+func (f *Fabric) behind() netip.Addr {
+	a := f.opt.Transit.Masked().Addr().As4()
+	last := binary.BigEndian.Uint32(a[:]) | ^uint32(0)>>f.opt.Transit.Bits()
+	binary.BigEndian.PutUint32(a[:], last&^1)
+	return netip.AddrFrom4(a)
 }
 
 var errClosed = fmt.Errorf("the network is closed: %w", fs.ErrClosed)

@@ -96,11 +96,19 @@ func boot(t testing.TB, f *fabric.Fabric, p fabric.Port) *guest {
 // power starts a guest on the tap of its port, which waits in the host's namespace.
 func power(t testing.TB, p fabric.Port) *guest {
 	t.Helper()
-	g := &guest{t: t, port: p}
-	var err error
-	if g.far, err = link.OpenTap(p.Tap); err != nil {
+	here, err := link.Here()
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer here.Close()
+	return powerOn(t, here, p)
+}
+
+// powerOn is power for a host with the namespace given.
+func powerOn(t testing.TB, host *link.NS, p fabric.Port) *guest {
+	t.Helper()
+	g := &guest{t: t, port: p, far: openTap(t, host, p.Tap)}
+	var err error
 	if g.ns, err = link.NewNS(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +119,7 @@ func power(t testing.TB, p fabric.Port) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.sh("ip link set lo up && ip link set eth0 address %s mtu 1400 && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && ip link set eth0 up", p.MAC)
+	g.sh("ip link set lo up && ip link set eth0 address %s mtu %d && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && ip link set eth0 up", p.MAC, p.MTU)
 	go relay(g.near, g.far)
 	go relay(g.far, g.near)
 	t.Cleanup(g.off)
@@ -375,4 +383,49 @@ func (g *guest) echo() {
 			}()
 		}
 	}()
+}
+
+// openTap opens a tap of the host with the namespace given.
+func openTap(t testing.TB, host *link.NS, name string) *os.File {
+	t.Helper()
+	var f *os.File
+	if err := host.Do(func() (err error) { f, err = link.OpenTap(name); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// receive listens on a UDP port of the guest. The function it returns reports
+// whether something came.
+func (g *guest) receive(port int) func() bool {
+	g.t.Helper()
+	var c net.PacketConn
+	err := g.ns.Do(func() (err error) { c, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", port)); return err })
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { c.Close() })
+	return func() bool {
+		c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		_, _, err := c.ReadFrom(make([]byte, 2000))
+		return err == nil
+	}
+}
+
+// vxlanFrame returns what a host would send in UDP to another whose tunnel
+// address is to: a UDP packet between guests.
+func vxlanFrame(vni uint32, to netip.Addr, src, dst string, port uint16) []byte {
+	s, d, h := ip(src).As4(), ip(dst).As4(), to.As4()
+	b := []byte{8, 0, 0, 0, byte(vni >> 16), byte(vni >> 8), byte(vni), 0}
+	b = append(b, 0x06, 0xec, h[0], h[1], h[2], h[3], 0x06, 0xec, 9, 9, 9, 9, 8, 0)
+	iph := []byte{0x45, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0, 0}
+	iph = append(append(iph, s[:]...), d[:]...)
+	sum := uint32(0)
+	for i := 0; i < len(iph); i += 2 {
+		sum += uint32(iph[i])<<8 | uint32(iph[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	sum = ^(sum + sum>>16)
+	iph[10], iph[11] = byte(sum>>8), byte(sum)
+	return append(append(b, iph...), 0x30, 0x39, byte(port>>8), byte(port), 0, 12, 0, 0, 'e', 'v', 'i', 'l')
 }

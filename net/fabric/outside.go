@@ -14,6 +14,7 @@ import (
 
 // outside is how public addresses reach this host and go on to routers.
 type outside struct {
+	host   *link.NS
 	links  *link.Conn
 	opt    Options
 	device link.Device // of Options.PublicInterface
@@ -31,7 +32,7 @@ type hop struct {
 }
 
 func (o *outside) open(host *link.NS, links *link.Conn, opt Options) error {
-	*o = outside{links: links, opt: opt, routes: map[netip.Addr]hop{}, found: map[string]bool{}, proxy: map[netip.Addr]bool{}}
+	*o = outside{host: host, links: links, opt: opt, routes: map[netip.Addr]hop{}, found: map[string]bool{}, proxy: map[netip.Addr]bool{}}
 	if opt.PublicInterface == "" {
 		return nil
 	}
@@ -147,7 +148,7 @@ func (o *outside) announce(want map[netip.Addr]hop) error {
 		}
 	}
 	if len(fresh) > 0 {
-		if err := gratuitous(o.opt.PublicInterface, fresh); err != nil {
+		if err := o.host.Do(func() error { return gratuitous(o.opt.PublicInterface, fresh) }); err != nil {
 			// Neighbours learn it when they ask next.
 			o.opt.Log.Warn("cannot announce public addresses", "device", o.opt.PublicInterface, "err", err)
 		}
@@ -155,8 +156,8 @@ func (o *outside) announce(want map[netip.Addr]hop) error {
 	return errors.Join(errs...)
 }
 
-// gratuitous tells all neighbours on the device that the addresses are here
-// now (RFC 5227, section 3).
+// gratuitous tells all neighbours on the device, which is in the namespace of
+// the calling thread, that the addresses are here now (RFC 5227, section 3).
 func gratuitous(device string, addrs []netip.Addr) error {
 	ifi, err := net.InterfaceByName(device)
 	if err != nil {

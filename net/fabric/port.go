@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
 
 	"eucad/net/link"
 )
+
+// routerMAC is that of the router on every port: a guest that goes on on another
+// host need not learn another one.
+var routerMAC = net.HardwareAddr{0x06, 0xec, 0, 0, 0, 0}
 
 // OpenPort makes the tap that a machine will open; see Network. A tap that a
 // machine has open already is left alone.
@@ -59,6 +64,9 @@ func (f *Fabric) openPort(p Port) error {
 		return err
 	}
 	if d, _, err = f.links.Device(p.Tap); err != nil {
+		return err
+	}
+	if err := f.links.SetMAC(d.Index, routerMAC); err != nil {
 		return err
 	}
 	if err := f.links.Note(d.Index, tapNote+p.ID); err != nil {
@@ -243,7 +251,7 @@ func (r *router) sweep() error {
 	for _, d := range all {
 		p, ok := byTap[d.Name]
 		switch {
-		case d.Name == "lo" || d.Name == uplink:
+		case d.Name == "lo" || d.Name == uplink || d.Name == tunnelDevice:
 		case !ok:
 			errs = append(errs, r.links.Delete(d.Name))
 		default:
@@ -292,13 +300,20 @@ func (f *Fabric) Stats(ctx context.Context, id string) (Stats, error) {
 	return Stats{RxBytes: s.TXBytes, RxPackets: s.TXPackets, TxBytes: s.RXBytes, TxPackets: s.RXPackets}, nil
 }
 
-// publicAddrs returns the public addresses that lead to the router's ports.
+// publicAddrs returns the public addresses that this host answers for in the
+// router's name.
 func (r *router) publicAddrs() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
+	if r.cfg.Exit.IsValid() {
+		return out
+	}
 	for _, p := range r.ports {
 		for a := range maps.Keys(p.publics()) {
 			out[a] = true
 		}
+	}
+	for a := range r.cfg.Publics {
+		out[a] = true
 	}
 	return out
 }

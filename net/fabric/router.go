@@ -3,10 +3,8 @@ package fabric
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +28,9 @@ type router struct {
 	filters *nft.Filters
 	outer   netip.Addr // the host's end of the link; the router's is the next one
 	device  uint32     // index of the host's end
+	up      uint32     // index of the router's end
+	way     link.Route // the default one; zero when it isn't known
+	tunnel  tunnel
 
 	cfg   Router       // as applied last
 	swept bool         // taps of earlier processes are dealt with
@@ -41,6 +42,7 @@ type router struct {
 	cidrs map[netip.Prefix]bool // that lead nowhere but to ports
 	ports map[string]Port       // by id, as applied
 	taps  map[string]uint32     // index by port id, of those in the namespace
+	held  holders               // of addresses, as applied
 	moved map[netip.Addr]bool   // addresses whose connections are to be forgotten
 	serve servers
 }
@@ -72,45 +74,18 @@ func (r *router) apply(cfg Router) error {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	old := r.ports
-	err := errors.Join(r.addresses(cfg), r.applyPorts(cfg), r.answer(cfg))
+	remotes := r.f.remotes(cfg)
+	// Tunnel before ports, so that what moved away is never nowhere.
+	err := errors.Join(r.addresses(cfg), r.reach(cfg, remotes), r.applyPorts(cfg), r.answer(cfg))
 	// Whoever gets an address next must not get the connections of who had it.
-	maps.Copy(r.moved, movedAddrs(old, r.ports))
+	held := holders{local: cfg.local(), remote: remotes}
+	r.held.moved(held, r.moved)
+	r.held = held
 	if forget := r.ns.ForgetFlows(r.moved); forget != nil {
 		return errors.Join(err, forget)
 	}
 	clear(r.moved)
 	return err
-}
-
-// movedAddrs returns the private and public addresses that belonged to ports
-// and don't any more, or not to the same.
-func movedAddrs(before, now map[string]Port) map[netip.Addr]bool {
-	var moved map[netip.Addr]bool
-	add := func(a netip.Addr) {
-		if moved == nil {
-			moved = map[netip.Addr]bool{}
-		}
-		moved[a] = true
-	}
-	for id, p := range before {
-		q, ok := now[id]
-		if ok && p.Addr == q.Addr && p.Public == q.Public && slices.Equal(p.Secondary, q.Secondary) && maps.Equal(p.PublicOf, q.PublicOf) {
-			continue
-		}
-		for _, a := range p.addrs() {
-			if !ok || !slices.Contains(q.addrs(), a) {
-				add(a)
-			}
-		}
-		publics := q.publics()
-		for pub, priv := range p.publics() {
-			if publics[pub] != priv {
-				add(pub)
-			}
-		}
-	}
-	return moved
 }
 
 // join makes the link between the host and the router.
@@ -184,6 +159,9 @@ func (r *router) prepare() error {
 		"ipv4.conf.default.rp_filter":        "1",
 		"ipv4.conf.default.proxy_arp":        "1", // guests believe that their subnet is on the link
 		"ipv4.conf." + uplink + ".proxy_arp": "0",
+		// A guest that left and came back has connections of which the router has
+		// not seen all: it must not take them for forged.
+		"netfilter.nf_conntrack_tcp_be_liberal": "1",
 	})
 	if err != nil {
 		return err
@@ -204,9 +182,7 @@ func (r *router) prepare() error {
 	if err := r.links.AddAddress(up.Index, netip.PrefixFrom(r.inner(), 31)); err != nil {
 		return err
 	}
-	if err := r.links.PutRoute(link.Route{Dest: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: r.outer, Device: up.Index}); err != nil {
-		return err
-	}
+	r.up = up.Index
 	if err := r.find(lo.Index); err != nil {
 		return err
 	}
@@ -289,13 +265,20 @@ func resolvers(cfg Router) []netip.Addr {
 
 // compile says what the filters of the router need to know of cfg, which was checked.
 func (r *router) compile(cfg Router) nft.Router {
-	out := nft.Router{Uplink: uplink, Address: r.inner(), Transit: r.f.opt.Transit}
+	out := nft.Router{Uplink: uplink, Address: r.inner(), Transit: r.f.opt.Transit, Public: cfg.Publics}
+	if r.f.tunnels(&cfg) {
+		out.Tunnel, out.Relay, out.Gateway, out.Behind = tunnelDevice, cfg.Transit, cfg.Gateway, r.f.behind()
+	}
 	out.Services = append(out.Services, nft.Service{Addr: metadataAddr, Proto: unix.IPPROTO_TCP, Port: 80})
 	for _, a := range resolvers(cfg) {
 		out.Services = append(out.Services, nft.Service{Addr: a, Proto: unix.IPPROTO_TCP, Port: 53}, nft.Service{Addr: a, Proto: unix.IPPROTO_UDP, Port: 53})
 	}
 	for _, p := range cfg.Ports {
-		out.Ports = append(out.Ports, nft.Port{Device: p.Tap, MAC: p.mac(), Addrs: p.addrs(), AnySource: p.AnySource, Public: p.publics(), Groups: p.Groups})
+		q := nft.Port{Device: p.Tap, MAC: p.mac(), Addrs: p.addrs(), AnySource: p.AnySource, Groups: p.Groups}
+		if !cfg.Exit.IsValid() { // else it is done there
+			q.Public = p.publics()
+		}
+		out.Ports = append(out.Ports, q)
 	}
 	for _, g := range cfg.Groups {
 		out.Groups = append(out.Groups, nft.Group{ID: g.ID, Members: g.Members, Ingress: nftRules(g.Ingress), Egress: nftRules(g.Egress)})

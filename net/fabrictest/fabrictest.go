@@ -14,6 +14,7 @@ import (
 )
 
 // A Rig is a Network to be tested, without routers, and how to play a machine.
+// The Network reaches other hosts, though there are none.
 type Rig struct {
 	Network fabric.Network
 
@@ -37,6 +38,8 @@ func Test(t *testing.T, rig func(t *testing.T) Rig) {
 		{"Order", testOrder},
 		{"Leave", testLeave},
 		{"Wrong", testWrong},
+		{"Remotes", testRemotes},
+		{"WrongRemotes", testWrongRemotes},
 		{"Restart", testRestart},
 		{"Close", testClose},
 	} {
@@ -168,6 +171,88 @@ func testWrong(t *testing.T, rig Rig) {
 	cancel()
 	if err := rig.Network.Apply(ctx, fabric.Config{Routers: []fabric.Router{good}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Apply with a cancelled context: %v", err)
+	}
+}
+
+// remotes returns n addresses that no port of Router has, on two hosts.
+func remotes(n int) []fabric.Remote {
+	var out []fabric.Remote
+	for i := range n {
+		out = append(out, fabric.Remote{Addr: netip.AddrFrom4([4]byte{10, 9, 8, byte(i)}), Host: netip.AddrFrom4([4]byte{192, 0, 2, byte(101 + i%2)}), Port: fmt.Sprint("eni-", i)})
+	}
+	return out
+}
+
+func testRemotes(t *testing.T, rig Rig) {
+	r := Router("vpc-1", 2)
+	away := fabric.Remote{Addr: r.Ports[1].Addr, Host: netip.MustParseAddr("192.0.2.101"), Port: r.Ports[1].ID}
+	both := r.Ports
+	steps := []struct {
+		name   string
+		change func()
+	}{
+		{"other hosts", func() { r.Remotes = remotes(20) }},
+		{"another order", func() { r.Remotes[3], r.Remotes[7] = r.Remotes[7], r.Remotes[3] }},
+		{"fewer", func() { r.Remotes = remotes(3) }},
+		{"a port that goes elsewhere", func() { r.Ports, r.Remotes = both[:1], append(remotes(3), away) }},
+		{"and is in both", func() { r.Ports = both }},
+		{"a head", func() { r.Exit = away.Host }},
+		{"without other hosts", func() { r.Remotes = nil }},
+		{"no head", func() { r.Exit = netip.Addr{} }},
+		{"a gateway", func() {
+			r.Gateway, r.Remotes = true, remotes(3)
+			r.Publics = map[netip.Addr]netip.Addr{netip.MustParseAddr("198.51.100.9"): r.Remotes[0].Addr}
+		}},
+		{"without ports", func() { r.Ports = nil }},
+		{"and transit", func() { r.Transit = true }},
+		{"transit only", func() { r.Gateway, r.Publics = false, nil }},
+		{"another VNI", func() { r.VNI++ }},
+	}
+	if !r.Wanted() {
+		t.Error("a router with ports is not wanted")
+	}
+	for _, s := range steps {
+		s.change()
+		for range 2 {
+			if err := rig.Network.Apply(t.Context(), fabric.Config{Routers: []fabric.Router{r}}); err != nil {
+				t.Fatalf("%s: %v", s.name, err)
+			}
+		}
+		if !r.Wanted() {
+			t.Errorf("%s: not wanted", s.name)
+		}
+	}
+	if r.Transit = false; r.Wanted() {
+		t.Error("a router without ports that serves nobody is wanted")
+	}
+}
+
+func testWrongRemotes(t *testing.T, rig Rig) {
+	public := map[netip.Addr]netip.Addr{netip.MustParseAddr("198.51.100.9"): netip.MustParseAddr("10.9.8.0")}
+	for name, change := range map[string]func(*fabric.Router){
+		"an address twice":                func(r *fabric.Router) { r.Remotes = append(remotes(3), remotes(1)...) },
+		"an IPv6 host":                    func(r *fabric.Router) { r.Remotes[0].Host = netip.MustParseAddr("2001:db8::1") },
+		"an IPv6 exit":                    func(r *fabric.Router) { r.Exit = netip.MustParseAddr("2001:db8::1") },
+		"no host":                         func(r *fabric.Router) { r.Remotes[0].Host = netip.Addr{} },
+		"hosts that cannot be told apart": func(r *fabric.Router) { r.Remotes[0].Host = netip.MustParseAddr("208.0.2.102") },
+		"no VNI":                          func(r *fabric.Router) { r.VNI = 0 },
+		"a VNI of more than 24 bits":      func(r *fabric.Router) { r.VNI = 1 << 24 },
+		"a gateway with an exit":          func(r *fabric.Router) { r.Gateway, r.Exit = true, netip.MustParseAddr("192.0.2.101") },
+		"public addresses and no gateway": func(r *fabric.Router) { r.Publics = public },
+		"a public address here and there": func(r *fabric.Router) {
+			r.Gateway, r.Publics, r.Ports[0].Public = true, public, netip.MustParseAddr("198.51.100.9")
+		},
+		"a public address that is IPv6": func(r *fabric.Router) {
+			r.Gateway = true
+			r.Publics = map[netip.Addr]netip.Addr{netip.MustParseAddr("2001:db8::1"): {}}
+		},
+	} {
+		r := Router("vpc-1", 1)
+		r.Remotes = remotes(4)
+		change(&r)
+		if err := rig.Network.Apply(t.Context(), fabric.Config{Routers: []fabric.Router{r}}); err == nil {
+			t.Errorf("%s: was accepted", name)
+		}
 	}
 }
 

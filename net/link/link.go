@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/jsimonetti/rtnetlink/v2/driver"
@@ -22,7 +21,7 @@ type Conn struct {
 
 // Dial returns a Conn for the namespace, which must stay open.
 func (n *NS) Dial() (*Conn, error) {
-	rt, err := rtnetlink.Dial(&netlink.Config{NetNS: n.FD()})
+	rt, err := rtnetlink.Dial(&netlink.Config{NetNS: n.FD(), Strict: true}) // strict: the kernel filters what it lists
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
@@ -110,6 +109,15 @@ func (c *Conn) Up(index uint32, mtu int) error {
 	return nil
 }
 
+// SetMAC sets the device's MAC.
+func (c *Conn) SetMAC(index uint32, mac net.HardwareAddr) error {
+	err := c.rt.Link.Set(&rtnetlink.LinkMessage{Index: index, Attributes: &rtnetlink.LinkAttributes{Address: mac}})
+	if err != nil {
+		return fmt.Errorf("set MAC of device %d: %w", index, err)
+	}
+	return nil
+}
+
 // Note sets the device's alias.
 func (c *Conn) Note(index uint32, alias string) error {
 	err := c.rt.Link.Set(&rtnetlink.LinkMessage{Index: index, Attributes: &rtnetlink.LinkAttributes{Alias: &alias}})
@@ -185,149 +193,6 @@ func (c *Conn) Addresses(index uint32) ([]netip.Prefix, error) {
 		}
 	}
 	return out, nil
-}
-
-// A Route is where packets for Dest go. An Unreachable one goes nowhere.
-type Route struct {
-	Dest        netip.Prefix
-	Via         netip.Addr // zero for a destination on the link itself
-	Source      netip.Addr // of our own packets; zero leaves it to the kernel
-	Device      uint32
-	Unreachable bool
-}
-
-func (r Route) message() *rtnetlink.RouteMessage {
-	m := &rtnetlink.RouteMessage{
-		Family: family(r.Dest.Addr()), DstLength: uint8(r.Dest.Bits()), Table: unix.RT_TABLE_MAIN, Protocol: protocol,
-		Type: unix.RTN_UNICAST, Scope: unix.RT_SCOPE_UNIVERSE,
-		Attributes: rtnetlink.RouteAttributes{OutIface: r.Device},
-	}
-	if r.Dest.Bits() > 0 {
-		m.Attributes.Dst = r.Dest.Addr().AsSlice()
-	}
-	switch {
-	case r.Unreachable:
-		m.Type = unix.RTN_UNREACHABLE
-	case r.Via.IsValid():
-		m.Attributes.Gateway = r.Via.AsSlice()
-	default:
-		m.Scope = unix.RT_SCOPE_LINK
-	}
-	if r.Source.IsValid() {
-		m.Attributes.Src = r.Source.AsSlice()
-	}
-	return m
-}
-
-// protocol marks our routes in the kernel's table; it is nobody's in
-// /etc/iproute2/rt_protos.
-const protocol = 158
-
-// PutRoute adds the route, in place of another one for the same destination.
-func (c *Conn) PutRoute(r Route) error {
-	if err := c.rt.Route.Replace(r.message()); err != nil {
-		return fmt.Errorf("route to %s: %w", r.Dest, err)
-	}
-	return nil
-}
-
-// DeleteRoute removes our route to that destination.
-func (c *Conn) DeleteRoute(r Route) error {
-	m := r.message()
-	m.Scope = unix.RT_SCOPE_NOWHERE // any
-	err := c.rt.Route.Delete(m)
-	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("delete route to %s: %w", r.Dest, err)
-	}
-	return nil
-}
-
-// Routes returns the destinations of our routes by way of the device; of the
-// unreachable ones with index 0.
-func (c *Conn) Routes(index uint32) ([]netip.Prefix, error) {
-	all, err := c.rt.Route.List()
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	var out []netip.Prefix
-	for _, m := range all {
-		if m.Protocol != protocol || m.Family != unix.AF_INET || m.Attributes.OutIface != index {
-			continue
-		}
-		if a, ok := netip.AddrFromSlice(m.Attributes.Dst.To4()); ok {
-			out = append(out, netip.PrefixFrom(a, int(m.DstLength)))
-		}
-	}
-	slices.SortFunc(out, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	return out, nil
-}
-
-// PutNeighbour says for good which MAC has the address on the device.
-func (c *Conn) PutNeighbour(index uint32, ip netip.Addr, mac net.HardwareAddr) error {
-	_, err := c.rt.Execute(&rtnetlink.NeighMessage{Family: uint16(family(ip)), Index: index, State: unix.NUD_PERMANENT,
-		Attributes: &rtnetlink.NeighAttributes{Address: ip.AsSlice(), LLAddress: mac}},
-		unix.RTM_NEWNEIGH, netlink.Request|netlink.Acknowledge|netlink.Create|netlink.Replace)
-	if err != nil {
-		return fmt.Errorf("neighbour %s: %w", ip, err)
-	}
-	return nil
-}
-
-// Proxies returns the addresses that the kernel answers ARP for on the device.
-func (c *Conn) Proxies(index uint32) ([]netip.Addr, error) {
-	msgs, err := c.rt.Execute(&rtnetlink.NeighMessage{Family: unix.AF_INET, Flags: unix.NTF_PROXY}, unix.RTM_GETNEIGH, netlink.Request|netlink.Dump)
-	if err != nil {
-		return nil, fmt.Errorf("list proxy ARP entries: %w", err)
-	}
-	var out []netip.Addr
-	for _, m := range msgs {
-		n, ok := m.(*rtnetlink.NeighMessage)
-		if !ok || n.Index != index || n.Flags&unix.NTF_PROXY == 0 || n.Attributes == nil {
-			continue
-		}
-		if a, ok := netip.AddrFromSlice(n.Attributes.Address.To4()); ok {
-			out = append(out, a)
-		}
-	}
-	return out, nil
-}
-
-// PutProxy has the kernel answer ARP for the address on the device.
-func (c *Conn) PutProxy(index uint32, ip netip.Addr) error {
-	return c.proxy(index, ip, unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace)
-}
-
-// DeleteProxy ends what PutProxy began.
-func (c *Conn) DeleteProxy(index uint32, ip netip.Addr) error {
-	err := c.proxy(index, ip, unix.RTM_DELNEIGH, 0)
-	if errors.Is(err, unix.ENOENT) {
-		err = nil
-	}
-	return err
-}
-
-func (c *Conn) proxy(index uint32, ip netip.Addr, kind uint16, flags netlink.HeaderFlags) error {
-	m := &proxyMessage{NeighMessage: rtnetlink.NeighMessage{Family: uint16(family(ip)), Index: index, State: unix.NUD_PERMANENT, Flags: unix.NTF_PROXY}, ip: ip}
-	if _, err := c.rt.Execute(m, kind, netlink.Request|netlink.Acknowledge|flags); err != nil {
-		return fmt.Errorf("proxy ARP for %s: %w", ip, err)
-	}
-	return nil
-}
-
-// A proxyMessage has the address as its only attribute: the kernel refuses to
-// delete a proxy entry when others are there, as rtnetlink would have them.
-type proxyMessage struct {
-	rtnetlink.NeighMessage
-	ip netip.Addr
-}
-
-func (m *proxyMessage) MarshalBinary() ([]byte, error) {
-	b, err := m.NeighMessage.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	attr, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NDA_DST, Data: m.ip.AsSlice()}})
-	return append(b, attr...), err
 }
 
 func family(ip netip.Addr) uint8 {

@@ -43,6 +43,12 @@ func listing(t *testing.T, ns *link.NS) string {
 func randomRouter(r *rand.Rand) Router {
 	out := web()
 	out.Ports, out.Groups = nil, nil
+	if r.IntN(2) == 0 {
+		out.Tunnel, out.Relay, out.Gateway, out.Behind = "vx0", r.IntN(2) == 0, r.IntN(2) == 0, addr("100.127.255.254")
+	}
+	if out.Gateway {
+		out.Public = map[netip.Addr]netip.Addr{netip.AddrFrom4([4]byte{198, 51, 100, byte(100 + r.IntN(2))}): netip.AddrFrom4([4]byte{10, 0, 1, byte(r.IntN(2))})}
+	}
 	ids := []string{"sg-a", "sg-b", "sg-c", "sg-d"}
 	some := func() (s []string) {
 		for _, id := range ids {

@@ -10,7 +10,9 @@
 //	ingress  may the groups of the port it goes to receive this
 //
 // and each of the latter two lets established traffic through and drops what
-// nothing accepts, also between members of one group.
+// nothing accepts, also between members of one group. Between guests of two
+// hosts, the sender's host asks egress and the receiver's ingress: the tunnel
+// that joins them is trusted on both.
 package nft
 
 import (
@@ -33,6 +35,12 @@ type Router struct {
 	Services []Service    // of ours, in the router
 	Ports    []Port
 	Groups   []Group
+
+	Tunnel  string                    // device towards other hosts; "" for none
+	Relay   bool                      // other hosts reach each other through the router
+	Gateway bool                      // other hosts' guests reach the uplink through it, and the uplink them
+	Public  map[netip.Addr]netip.Addr // of guests of other hosts: private address by public address
+	Behind  netip.Addr                // source that a Gateway gives what could not be answered otherwise
 }
 
 // A Service is an address and port that guests may reach in the router.
@@ -113,36 +121,53 @@ var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
 
 func baseChains(r Router) []Chain {
 	return []Chain{
-		{Name: "raw", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, true}, Rules: []Rule{
-			rule(from("lo"), accept),
-			rule(from(r.Uplink), accept),
-			rule(v4, in(setOwners, iifname, etherSrc, ipSrc), accept),
-			rule(v4, in(setAny, iifname, etherSrc), accept),
-		}},
+		{Name: "raw", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, true}, Rules: slices.Concat(
+			[]Rule{rule(from("lo"), accept), rule(from(r.Uplink), accept)},
+			r.tunnelled(rule(from(r.Tunnel), accept)),
+			[]Rule{
+				rule(v4, in(setOwners, iifname, etherSrc, ipSrc), accept),
+				rule(v4, in(setAny, iifname, etherSrc), accept),
+			},
+		)},
 		{Name: "input", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookInput, 0, true}, Rules: []Rule{
 			rule(from("lo"), accept),
 			rule(from(r.Uplink), drop),
 			rule(v4, notIn(setOwners, iifname, etherSrc, ipSrc), drop),
 			rule(v4, in(setServices, ipDst, l4proto, dport), accept),
 		}},
-		{Name: "egress", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookForward, -10, true}, Rules: []Rule{
-			rule(established, accept),
-			rule(invalid, drop),
-			rule(from(r.Uplink), accept),
-			rule(clearMark),
-			rule(setMark(setOut, iifname)),
-			rule(follow(setEgress, metaMark)),
-		}},
-		{Name: "ingress", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookForward, 0, true}, Rules: []Rule{
-			rule(established, accept),
-			rule(v4, to(r.Uplink), within(ipDst, r.Transit), drop),
-			rule(v4, to(r.Uplink), within(ipDst, linkLocal), drop),
-			rule(v4, to(r.Uplink), notFrom(r.Uplink), accept),
-			rule(from(r.Uplink), notTranslated, drop),
-			rule(clearMark),
-			rule(setMark(setIn, oifname)),
-			rule(follow(setIngress, metaMark)),
-		}},
+		{Name: "egress", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookForward, -10, true}, Rules: slices.Concat(
+			relay(r),
+			[]Rule{
+				rule(established, accept),
+				rule(invalid, drop),
+				rule(from(r.Uplink), accept),
+			},
+			r.tunnelled(rule(from(r.Tunnel), accept)),
+			[]Rule{
+				rule(clearMark),
+				rule(setMark(setOut, iifname)),
+				rule(follow(setEgress, metaMark)),
+			},
+		)},
+		{Name: "ingress", Hook: &Hook{nftables.ChainTypeFilter, nftables.ChainHookForward, 0, true}, Rules: slices.Concat(
+			relay(r),
+			[]Rule{
+				rule(established, accept),
+				rule(v4, to(r.Uplink), within(ipDst, r.Transit), drop),
+				rule(v4, to(r.Uplink), within(ipDst, linkLocal), drop),
+			},
+			fromTunnel(r),
+			[]Rule{
+				rule(v4, to(r.Uplink), notFrom(r.Uplink), accept),
+				rule(from(r.Uplink), notTranslated, drop),
+			},
+			r.tunnelled(rule(to(r.Tunnel), accept)),
+			[]Rule{
+				rule(clearMark),
+				rule(setMark(setIn, oifname)),
+				rule(follow(setIngress, metaMark)),
+			},
+		)},
 		{Name: "dstnat", Hook: &Hook{nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100, false}, Rules: []Rule{
 			rule(v4, from(r.Uplink), dnat(setPublic)),
 			// Guests reach each other's public addresses by way of the host, so that
@@ -151,10 +176,62 @@ func baseChains(r Router) []Chain {
 			rule(v4, hasEntry(setPrivate, ipSrc), accept),
 			rule(v4, dnat(setPublic)),
 		}},
-		{Name: "srcnat", Hook: &Hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, false}, Rules: []Rule{
-			rule(v4, to(r.Uplink), snat(setPrivate)),
-			rule(v4, to(r.Uplink), snatTo(r.Address)),
-		}},
+		{Name: "srcnat", Hook: &Hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, false}, Rules: slices.Concat(
+			[]Rule{
+				rule(v4, to(r.Uplink), snat(setPrivate)),
+				rule(v4, to(r.Uplink), snatTo(r.Address)),
+			},
+			behind(r),
+		)},
+	}
+}
+
+// tunnelled returns the rules when there is a tunnel.
+func (r *Router) tunnelled(rules ...Rule) []Rule {
+	if r.Tunnel == "" {
+		return nil
+	}
+	return rules
+}
+
+// relay lets other hosts reach each other. They have judged it, or will; we
+// may see one direction only, while a guest moves, and so don't ask for state.
+func relay(r Router) []Rule {
+	if r.Tunnel == "" || !r.Relay {
+		return nil
+	}
+	return []Rule{rule(from(r.Tunnel), to(r.Tunnel), accept)}
+}
+
+// fromTunnel drops what must not go into the tunnel, or from it to anywhere
+// but to guests.
+func fromTunnel(r Router) []Rule {
+	if r.Tunnel == "" {
+		return nil
+	}
+	out := []Rule{
+		rule(v4, to(r.Tunnel), within(ipDst, r.Transit), drop),
+		rule(v4, to(r.Tunnel), within(ipDst, linkLocal), drop),
+	}
+	if r.Gateway {
+		out = append(out, rule(from(r.Tunnel), to(r.Tunnel), notTranslated, drop))
+	} else {
+		out = append(out, rule(from(r.Tunnel), to(r.Tunnel), drop), rule(from(r.Tunnel), to(r.Uplink), drop))
+	}
+	return out
+}
+
+// behind sees that answers come back through a gateway which translated the
+// destination: not directly to a guest that sent it to a public address, and
+// not to a link of the gateway's host, whose address may be that of a link of
+// the answering guest's host too.
+func behind(r Router) []Rule {
+	if r.Tunnel == "" || !r.Gateway {
+		return nil
+	}
+	return []Rule{
+		rule(v4, to(r.Tunnel), from(r.Tunnel), translated, snatTo(r.Behind)),
+		rule(v4, to(r.Tunnel), within(ipSrc, r.Transit), translated, snatTo(r.Behind)),
 	}
 }
 
@@ -226,13 +303,17 @@ func hasPorts(proto int) bool {
 func addressMaps(r Router) []Set {
 	addr := nftables.TypeIPAddr
 	public, private := Set{Name: setPublic, Key: addr, Data: &addr}, Set{Name: setPrivate, Key: addr, Data: &addr}
-	for _, p := range r.Ports {
-		for pub, priv := range p.Public {
+	add := func(all map[netip.Addr]netip.Addr) {
+		for pub, priv := range all {
 			a, b := string(pub.AsSlice()), string(priv.AsSlice())
 			public.Elements = append(public.Elements, Element{Key: a, Data: b})
 			private.Elements = append(private.Elements, Element{Key: b, Data: a})
 		}
 	}
+	for _, p := range r.Ports {
+		add(p.Public)
+	}
+	add(r.Public)
 	return []Set{public, private}
 }
 

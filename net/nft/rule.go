@@ -173,6 +173,7 @@ func ct(key expr.CtKey, bits uint32, op expr.CmpOp, text string) part {
 var (
 	established   = ct(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, expr.CmpOpNeq, "ct state established,related")
 	invalid       = ct(expr.CtKeySTATE, expr.CtStateBitINVALID, expr.CmpOpNeq, "ct state invalid")
+	translated    = ct(expr.CtKeySTATUS, 1<<5 /* IPS_DST_NAT */, expr.CmpOpNeq, "ct status dnat")
 	notTranslated = ct(expr.CtKeySTATUS, 1<<5 /* IPS_DST_NAT */, expr.CmpOpEq, "ct status ! dnat")
 )
 
@@ -213,6 +214,9 @@ func atMost(n uint64) part {
 	return part{fmt.Sprintf("limit rate %d/second burst %d packets", n, n),
 		[]expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: n, Unit: expr.LimitTimeSecond, Burst: uint32(n)}}}
 }
+
+// notrack keeps the packet out of connection tracking.
+var notrack = part{"notrack", []expr.Any{&expr.Notrack{}}}
 
 var masquerade = part{"masquerade", []expr.Any{&expr.Masq{}}}
 

@@ -39,6 +39,7 @@ type Control struct {
 
 	mu    sync.Mutex
 	nodes map[string]*node
+	sent  map[string]sent // starts whose node was told, and whose history does not yet say so
 
 	pass *loop.Loop
 	rev  uint64 // up to which the change feed was followed
@@ -54,7 +55,7 @@ type node struct {
 
 // New returns a Control that does nothing before Run.
 func New(db *store.DB, site plan.Site) *Control {
-	c := &Control{db: db, site: site, nodes: map[string]*node{}, rev: db.Rev()} // whoever joins is told all that is older
+	c := &Control{db: db, site: site, nodes: map[string]*node{}, sent: map[string]sent{}, rev: db.Rev()} // whoever joins is told all that is older
 	c.pass = loop.New("control", routine, c.once)
 	return c
 }
@@ -88,7 +89,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 // once tells nodes what changed and gives up what is late.
 func (c *Control) once(ctx context.Context) error {
-	return errors.Join(c.follow(ctx), c.deadlines(ctx))
+	return errors.Join(c.follow(ctx), c.deadlines(ctx), c.noteWaiting(ctx))
 }
 
 // follow reads the change feed and tells the nodes concerned.
@@ -173,12 +174,12 @@ func (c *Control) greet(ctx context.Context) error {
 // deadlines steps every instance that waits without a report.
 func (c *Control) deadlines(ctx context.Context) error {
 	now := time.Now().UTC()
-	var late []string
+	var late []plan.Status
 	err := c.db.Read(ctx, func(rx store.Rx) error {
 		moving, err := rx.InstancesMoving(ctx)
 		for _, i := range moving {
 			if next := stepInstance(i, nil, now); next.State != i.State || next.Cut != i.Cut {
-				late = append(late, i.ID)
+				late = append(late, plan.Status{ID: i.ID})
 			}
 		}
 		return err
@@ -186,18 +187,8 @@ func (c *Control) deadlines(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(late, batchMax) {
-		err := c.db.Write(ctx, func(tx store.Tx) error {
-			for _, id := range part {
-				if err := settle(ctx, tx, plan.Status{ID: id}, false); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	if err := c.settleAll(ctx, late, false); err != nil {
+		return err
 	}
 	return c.purge(ctx, now)
 }
@@ -225,20 +216,7 @@ func (c *Control) purge(ctx context.Context, now time.Time) error {
 
 // Report takes what nodes say of their machines. It returns once that is durable.
 func (c *Control) Report(ctx context.Context, statuses []plan.Status) error {
-	for part := range slices.Chunk(statuses, batchMax) {
-		err := c.db.Write(ctx, func(tx store.Tx) error {
-			for _, s := range part {
-				if err := settle(ctx, tx, s, true); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.settleAll(ctx, statuses, true)
 }
 
 // joined returns the nodes names, or all when names is nil.

@@ -4,26 +4,57 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
 )
 
+// settleAll steps the instances that statuses are of.
+func (c *Control) settleAll(ctx context.Context, statuses []plan.Status, reported bool) error {
+	for part := range slices.Chunk(statuses, batchMax) {
+		var noted []string
+		err := c.db.Write(ctx, func(tx store.Tx) error {
+			for _, s := range part {
+				some, err := c.settle(ctx, tx, s, reported)
+				if err != nil {
+					return err
+				}
+				if some {
+					noted = append(noted, s.ID)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		c.noted(noted)
+	}
+	return nil
+}
+
 // settle steps one instance and, when it comes to an end, lets go of what it
-// held, all in one transaction.
-func settle(ctx context.Context, tx store.Tx, s plan.Status, reported bool) error {
+// held, all in one transaction. It reports whether it wrote to its history.
+func (c *Control) settle(ctx context.Context, tx store.Tx, s plan.Status, reported bool) (noted bool, err error) {
 	i, ok, err := tx.FindInstance(ctx, s.ID)
 	if err != nil || !ok {
-		return err
+		return false, err
 	}
 	var seen *plan.Status
 	if reported {
 		seen = &s
 	}
 	next := stepInstance(i, seen, tx.Now())
+	if events := c.events(i, next, seen); len(events) > 0 {
+		noted, err = true, tx.Note(ctx, i.ID, events...)
+		if err != nil {
+			return true, err
+		}
+	}
 	if next.State == i.State && next.Cut == i.Cut {
-		return nil
+		return noted, nil
 	}
 	if next.State != i.State {
 		slog.Info("instance moved", "instance", i.ID, "node", i.Node, "from", i.State, "to", next.State)
@@ -35,7 +66,7 @@ func settle(ctx context.Context, tx store.Tx, s plan.Status, reported bool) erro
 	case cloud.Terminated:
 		err = letGo(ctx, tx, &next)
 	}
-	return errors.Join(err, tx.PutInstance(ctx, next))
+	return noted, errors.Join(err, tx.PutInstance(ctx, next))
 }
 
 // giveBackAddresses returns the public addresses that the instance got from

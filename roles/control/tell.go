@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"eucad/roles/plan"
 	"eucad/store"
@@ -79,6 +80,7 @@ func sort(ctx context.Context, rx store.Rx, changes []store.Change) (dirty, erro
 func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 	nodes := c.joined(only)
 	batches := map[string]*plan.Batch{}
+	starts := map[string]uint64{} // instance → boot
 	to := func(name string) *plan.Batch {
 		if batches[name] == nil {
 			batches[name] = &plan.Batch{}
@@ -105,6 +107,9 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 					return err
 				}
 				to(i.Node).Machines = append(to(i.Node).Machines, m)
+				if i.State == cloud.Pending {
+					starts[id] = i.Boot
+				}
 			}
 			return nil
 		})
@@ -120,6 +125,7 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 			to(name).Drop = d.volumes
 		}
 	}
+	c.markSent(starts, time.Now().UTC()) // a report may come before Deliver returns
 	for name, b := range batches {
 		nodes[name].Deliver(*b)
 	}

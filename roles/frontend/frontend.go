@@ -40,7 +40,8 @@ type Options struct {
 	Zones      []string // in order
 	PublicPool netip.Prefix
 	Types      *cloud.Types
-	MTU        int // of guests' interfaces
+	Policy     cloud.Policy // says where instances go; nil for the default one
+	MTU        int          // of guests' interfaces
 
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
@@ -112,7 +113,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 	verifier := &sigv4.Verifier{Key: keys.find}
 	server := &ec2.Server{DB: f.db, Console: f.opt.Console, Cfg: ec2.Config{
 		Region: f.opt.Region, Domain: f.opt.Domain, Zones: f.opt.Zones,
-		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint,
+		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint, Policy: f.opt.Policy,
 	}}
 	f.api = &query.Handler{
 		Services: []*query.Service{server.Service(), sts.Service()},
@@ -122,6 +123,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 	f.admin = &admin.Server{
 		DB: f.db, Region: f.opt.Region, Zones: f.opt.Zones, Endpoint: f.opt.Endpoint,
 		Images: filepath.Join(f.opt.Dir, "images"), Import: f.opt.Import,
+		PowerSave: f.opt.Policy != nil && f.opt.Policy.Name() == "powersave",
 	}
 	return nil
 }
@@ -145,10 +147,16 @@ func (f *FrontEnd) firstAccount(ctx context.Context, tx store.Tx) error {
 	return nil
 }
 
-// AddNode adds or updates the row of a node.
+// AddNode adds or updates the rows of nodes, which are in reach. A node that
+// is cordoned stays so.
 func (f *FrontEnd) AddNode(ctx context.Context, nodes ...cloud.Node) error {
 	return f.db.Write(ctx, func(tx store.Tx) error {
 		for _, n := range nodes {
+			was, _, err := tx.Node(ctx, n.Name)
+			if err != nil {
+				return err
+			}
+			n.Cordoned = was.Cordoned
 			if err := tx.PutNode(ctx, n); err != nil {
 				return err
 			}

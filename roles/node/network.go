@@ -131,7 +131,7 @@ func (n *network) config() (fabric.Config, uint64) {
 			}
 			r.Ports = open
 		}
-		if len(r.Ports) > 0 {
+		if r.Wanted() {
 			c.Routers = append(c.Routers, r)
 		}
 	}

@@ -67,6 +67,7 @@ type machine struct {
 	want    plan.Machine
 	known   hyper.Status // as the driver last said
 	dead    uint64       // the Boot which ended by itself
+	since   time.Time    // when it was queued
 	queued  bool
 	busy    bool // a worker has it
 	again   bool // queue it again when the worker is done
@@ -263,7 +264,7 @@ func (a *Agent) enqueue(id string, m *machine) {
 	case m.busy:
 		m.again = true
 	case !m.queued:
-		m.queued = true
+		m.queued, m.since = true, time.Now()
 		a.queue = append(a.queue, id)
 		a.some.Signal()
 	}

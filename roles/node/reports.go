@@ -10,7 +10,7 @@ import (
 )
 
 // reports carries statuses to whoever decides. A newer status of a machine
-// takes the place of one that has not left yet.
+// takes the place of one that has not left yet, and takes over its phases.
 type reports struct {
 	mu   sync.Mutex
 	ids  []string // in the order they came
@@ -24,8 +24,12 @@ func (r *reports) init() {
 
 func (r *reports) add(s plan.Status) {
 	r.mu.Lock()
-	if _, ok := r.next[s.ID]; !ok {
+	was, ok := r.next[s.ID]
+	if !ok {
 		r.ids = append(r.ids, s.ID)
+	}
+	if s.Phases == nil && s.Boot == was.Boot {
+		s.Phases = was.Phases
 	}
 	r.next[s.ID] = s
 	r.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"eucad/hyper"
 	"eucad/net/fabric"
 	"eucad/roles/plan"
+	"eucad/store/cloud"
 )
 
 const (
@@ -41,18 +42,36 @@ func (a *Agent) work(ctx context.Context) {
 		}
 		m.queued, m.busy, m.again = false, true, false
 		want, known := m.want, m.known
+		w := &stopwatch{last: m.since}
 		a.mu.Unlock()
 
-		now, err := a.apply(ctx, want, known)
+		w.lap("queue")
+		now, err := a.apply(ctx, want, known, w)
 		if ctx.Err() != nil {
 			return
 		}
-		a.done(m, want, now, err)
+		if err != nil || known.State == hyper.Running || now.State != hyper.Running {
+			w.phases = nil // they tell of starts
+		}
+		a.done(m, want, now, w.phases, err)
 	}
 }
 
+// A stopwatch notes how long the phases of a start take.
+type stopwatch struct {
+	last   time.Time
+	phases []cloud.Phase
+}
+
+// lap ends a phase; the next one begins.
+func (w *stopwatch) lap(name string) {
+	now := time.Now()
+	w.phases = append(w.phases, cloud.Phase{Name: name, Took: now.Sub(w.last)})
+	w.last = now
+}
+
 // done notes what became of m, reports it, and has it tried again when it must be.
-func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, err error) {
+func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []cloud.Phase, err error) {
 	a.mu.Lock()
 	m.busy = false
 	if now.State == hyper.Running && m.dead == now.Boot {
@@ -60,6 +79,7 @@ func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, err error)
 	}
 	m.known = now
 	st := m.status()
+	st.Phases = phases
 	st.Ended = want.Ended && err == nil
 	var retry time.Duration
 	switch {
@@ -91,16 +111,17 @@ func final(err error) bool {
 }
 
 // apply makes one machine as planned and returns how it then is.
-func (a *Agent) apply(ctx context.Context, want plan.Machine, known hyper.Status) (hyper.Status, error) {
+func (a *Agent) apply(ctx context.Context, want plan.Machine, known hyper.Status, w *stopwatch) (hyper.Status, error) {
 	if want.Ended {
 		return a.end(ctx, want, known)
 	}
 	if err := a.resolve(ctx, &want.Machine); err != nil {
 		return known, err
 	}
+	w.lap("image")
 	switch {
 	case want.Power == hyper.On:
-		return a.start(ctx, want, known)
+		return a.start(ctx, want, known, w)
 	case known.State == hyper.Absent:
 		return hyper.Status{ID: want.ID, State: hyper.Stopped, Boot: known.Boot}, nil
 	}
@@ -115,11 +136,12 @@ func (a *Agent) apply(ctx context.Context, want plan.Machine, known hyper.Status
 
 // start brings the machine up: filters first, then a tap, then the guest,
 // then its way into the network.
-func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status) (hyper.Status, error) {
+func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status, w *stopwatch) (hyper.Status, error) {
 	ports, err := a.net.ports(ctx, want.VpcID, want.Ports)
 	if err != nil {
 		return known, err
 	}
+	w.lap("filters")
 	running := known.State == hyper.Running
 	if !running {
 		for _, p := range ports {
@@ -127,12 +149,16 @@ func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status
 				return known, fmt.Errorf("network of %s: %w", want.ID, err)
 			}
 		}
+		w.lap("ports")
 	}
 	if err := a.opt.Driver.Apply(ctx, want.Machine); err != nil {
 		return known, err
 	}
+	w.lap("disks and guest")
 	now := hyper.Status{ID: want.ID, State: hyper.Running, Boot: want.Boot, Since: time.Now()}
-	return now, a.plug(ctx, ports, running)
+	err = a.plug(ctx, ports, running)
+	w.lap("plug")
+	return now, err
 }
 
 func (a *Agent) plug(ctx context.Context, ports []fabric.Port, running bool) error {

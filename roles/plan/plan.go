@@ -39,4 +39,8 @@ type Status struct {
 	Ended bool   // the plan's end was carried out: nothing is left
 	Err   string // what stands in the way; "" when nothing does
 	Final bool   // trying again will not help
+
+	// Phases are what the node did to start it, and how long each took. They
+	// come once, with a report that may be behind another one of the same start.
+	Phases []cloud.Phase `json:",omitempty"`
 }

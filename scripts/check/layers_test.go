@@ -21,6 +21,7 @@ var layers = map[string][]string{
 	"api":            {"store", "store/cloud"},
 	"roles/loop":     {},
 	"roles/plan":     {"store/cloud", "hyper", "net/fabric"},
+	"roles/policy":   {"store/cloud"},
 	"roles/control":  {"store", "store/cloud", "hyper", "roles/loop", "roles/plan"},
 	"roles/frontend": {"api", "store", "store/cloud", "roles/control", "roles/loop", "roles/plan"},
 	"roles/node":     {"hyper", "net", "store/cloud", "roles/loop", "roles/plan"},

@@ -10,12 +10,43 @@ type Node struct {
 	Name      string
 	Zone      string
 	Arch      string
-	Kind      string // hypervisor: "kvm", "qemu", "sim"
+	Kind      string // hypervisor: "kvm", "qemu", "xen", "sim"
 	CPUs      int    // for instances, over-commit included
 	MemoryMiB int
 	DiskGiB   int64
-	Cordoned  bool
+	Host      Capacity // what it has, before over-commit
+	Cordoned  bool     // takes no more instances, for an administrator said so
+	Lost      bool     `json:",omitempty"` // was not heard of for too long; see roles/control
 	Seen      time.Time
+	Version   string `json:",omitempty"` // of its eucad, when it has told
+}
+
+// A Capacity is how much a host has.
+type Capacity struct {
+	CPUs      int
+	MemoryMiB int
+	DiskGiB   int64
+}
+
+// An Overcommit is how much of each resource instances may be promised for
+// each that a host has.
+type Overcommit struct{ CPU, Memory, Disk float64 }
+
+// SetHost gives the node what its host has: instances may be promised that
+// much times the over-commit.
+func (n *Node) SetHost(h Capacity, o Overcommit) {
+	n.Host = h
+	n.CPUs = int(float64(h.CPUs) * o.CPU)
+	n.MemoryMiB = int(float64(h.MemoryMiB) * o.Memory)
+	n.DiskGiB = int64(float64(h.DiskGiB) * o.Disk)
+}
+
+// Hypervisor is how EC2 calls what the node runs: xen, or kvm for anything else.
+func (n *Node) Hypervisor() string {
+	if n.Kind == "xen" {
+		return "xen"
+	}
+	return "kvm"
 }
 
 // A Use is what instances occupy of a node.

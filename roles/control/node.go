@@ -1,0 +1,40 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"eucad/store"
+)
+
+// seenStep is how old the time at which a node was heard of may get in the
+// store: a thousand nodes that are heard of must not keep it busy.
+const seenStep = time.Minute
+
+// Heard notes that the node name is heard of or, when heard is false, has not
+// been for too long: then nothing is placed on it until it is heard of again.
+func (c *Control) Heard(ctx context.Context, name string, heard bool) error {
+	return c.db.Write(ctx, func(tx store.Tx) error {
+		n, ok, err := tx.Node(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return fmt.Errorf("there is no node %s", name)
+		case n.Lost == !heard && (!heard || tx.Now().Sub(n.Seen) < seenStep):
+			return nil
+		}
+		switch {
+		case n.Lost && heard:
+			slog.Info("node is heard of again", "node", name)
+		case !heard:
+			slog.Error("node is not heard of any more", "node", name)
+		}
+		if n.Lost = !heard; heard {
+			n.Seen = tx.Now()
+		}
+		return tx.PutNode(ctx, n)
+	})
+}
