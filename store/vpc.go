@@ -77,6 +77,11 @@ func (rx Rx) Subnet(ctx context.Context, account, id string) (cloud.Subnet, erro
 	return subnets.get(ctx, rx, account, id)
 }
 
+// FindSubnet returns the subnet id, whoever has it, and whether there is one.
+func (rx Rx) FindSubnet(ctx context.Context, id string) (cloud.Subnet, bool, error) {
+	return subnets.find(ctx, rx, id)
+}
+
 var subnetsOfVpc = subnets.where("vpc_id = ?")
 
 // SubnetsOfVpc returns the subnets of vpc.

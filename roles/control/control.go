@@ -28,8 +28,9 @@ const (
 
 // A Node takes its plan.
 type Node interface {
-	// Deliver takes what changed in the node's plan and returns at once.
-	Deliver(plan.Batch)
+	// Deliver takes what changed in the node's plan and returns at once. After
+	// an error (plan.ErrBase) the node is told its whole plan again.
+	Deliver(plan.Batch) error
 }
 
 // A Control is the front end's hand on its nodes.
@@ -41,6 +42,8 @@ type Control struct {
 	nodes map[string]*node
 	sent  map[string]sent // starts whose node was told, and whose history does not yet say so
 
+	docs documents // of the pass alone
+
 	pass *loop.Loop
 	rev  uint64 // up to which the change feed was followed
 }
@@ -48,24 +51,25 @@ type Control struct {
 // A node is one that has joined.
 type node struct {
 	Node
-	net     bool            // wants routers
-	fresh   bool            // has not been told its whole plan
-	routers map[string]bool // that it was told of
+	net   bool              // has a network
+	fresh bool              // has not been told its whole plan
+	vpcs  map[string]uint64 // revisions of the documents it has
+	hosts uint64            // and of the hosts
 }
 
 // New returns a Control that does nothing before Run.
 func New(db *store.DB, site plan.Site) *Control {
-	c := &Control{db: db, site: site, nodes: map[string]*node{}, sent: map[string]sent{}, rev: db.Rev()} // whoever joins is told all that is older
+	c := &Control{db: db, site: site, nodes: map[string]*node{}, sent: map[string]sent{}, docs: newDocuments(site), rev: db.Rev()} // whoever joins is told all that is older
 	c.pass = loop.New("control", routine, c.once)
 	return c
 }
 
 // Join adds the node name, which is then told its whole plan. A node without
-// a network of its own is not told of routers.
+// a network of its own is not told of VPCs.
 func (c *Control) Join(name string, n Node, net bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.nodes[name] = &node{Node: n, net: net, fresh: true, routers: map[string]bool{}}
+	c.nodes[name] = &node{Node: n, net: net, fresh: true, vpcs: map[string]uint64{}}
 	c.pass.Wake()
 }
 
@@ -154,7 +158,7 @@ func (c *Control) greet(ctx context.Context) error {
 		err := c.db.Read(ctx, func(rx store.Rx) error {
 			all, err := rx.InstancesOnNode(ctx, name)
 			for _, i := range all {
-				d.instances[i.ID], d.vpcs[i.VpcID] = true, true
+				d.instances[i.ID] = true
 			}
 			return err
 		})

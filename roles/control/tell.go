@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -13,17 +14,18 @@ import (
 
 // dirty is what a stretch of the change feed concerns.
 type dirty struct {
-	instances, vpcs map[string]bool
-	volumes         []string // that are deleted
-	next            uint64   // revision that was read up to
-	more            bool
+	instances, vpcs, groups, ifaces map[string]bool
+	hosts                           bool     // who is in the cloud, or how they reach each other
+	volumes                         []string // that are deleted
+	next                            uint64   // revision that was read up to
+	more                            bool
 }
 
 func newDirty() dirty {
-	return dirty{instances: map[string]bool{}, vpcs: map[string]bool{}}
+	return dirty{instances: map[string]bool{}, vpcs: map[string]bool{}, groups: map[string]bool{}, ifaces: map[string]bool{}}
 }
 
-// sort finds the instances and VPCs whose plan changes may differ.
+// sort finds the instances and the parts of VPCs whose plan changes may differ.
 func sort(ctx context.Context, rx store.Rx, changes []store.Change) (dirty, error) {
 	d := newDirty()
 	seen := map[store.Change]bool{}
@@ -41,24 +43,16 @@ func sort(ctx context.Context, rx store.Rx, changes []store.Change) (dirty, erro
 				d.instances[c.ID] = true
 			}
 		case "interface":
+			d.ifaces[c.ID] = true
 			n, ok, err := rx.FindInterface(ctx, c.ID)
 			if err != nil {
 				return d, err
 			}
-			if ok { // else its instance changed too
-				d.vpcs[n.VpcID] = true
-				if n.InstanceID != "" {
-					d.instances[n.InstanceID] = true
-				}
+			if ok && n.InstanceID != "" { // else its instance changed too
+				d.instances[n.InstanceID] = true
 			}
 		case "security_group":
-			g, ok, err := rx.FindGroup(ctx, c.ID)
-			if err != nil {
-				return d, err
-			}
-			if ok {
-				d.vpcs[g.VpcID] = true
-			}
+			d.groups[c.ID] = true
 		case "volume":
 			v, ok, err := rx.FindVolume(ctx, c.ID)
 			if err != nil {
@@ -69,8 +63,18 @@ func sort(ctx context.Context, rx store.Rx, changes []store.Change) (dirty, erro
 			} else if v.InstanceID != "" {
 				d.instances[v.InstanceID] = true
 			}
+		case "subnet":
+			sub, ok, err := rx.FindSubnet(ctx, c.ID)
+			if err != nil {
+				return d, err
+			}
+			if ok {
+				d.vpcs[sub.VpcID] = true
+			}
 		case "vpc":
 			d.vpcs[c.ID] = true
+		case "node", "cluster":
+			d.hosts = true
 		}
 	}
 	return d, nil
@@ -94,10 +98,12 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 				if err != nil {
 					return err
 				}
+				for _, n := range i.Interfaces {
+					d.ifaces[n] = true // whether its host has it on its hands
+				}
 				if !ok || nodes[i.Node] == nil {
 					continue
 				}
-				d.vpcs[i.VpcID] = true
 				if i.State == cloud.Terminated {
 					to(i.Node).Forget = append(to(i.Node).Forget, id)
 					continue
@@ -117,7 +123,7 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 			return err
 		}
 	}
-	if err := c.routers(ctx, nodes, d.vpcs, to); err != nil {
+	if err := c.network(ctx, nodes, d, only != nil, to); err != nil {
 		return err
 	}
 	for name := range nodes {
@@ -126,8 +132,19 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 		}
 	}
 	c.markSent(starts, time.Now().UTC()) // a report may come before Deliver returns
+	all := c.joined(nil)
 	for name, b := range batches {
-		nodes[name].Deliver(*b)
+		if n := all[name]; n != nil {
+			if err := n.Deliver(*b); err != nil {
+				slog.Warn("node is told its whole plan again", "node", name, "err", err)
+				c.mu.Lock()
+				n.fresh = true
+				clear(n.vpcs)
+				n.hosts = 0
+				c.mu.Unlock()
+				c.pass.Wake()
+			}
+		}
 	}
 	return nil
 }
@@ -171,65 +188,103 @@ func (c *Control) machine(ctx context.Context, rx store.Rx, i cloud.Instance) (p
 	return plan.NewMachine(c.site, r), nil
 }
 
-// routers adds the routers vpcs to the batches of the nodes that have a network.
-func (c *Control) routers(ctx context.Context, nodes map[string]*node, vpcs map[string]bool, to func(string) *plan.Batch) error {
-	wanting := maps.Clone(nodes)
-	maps.DeleteFunc(wanting, func(_ string, n *node) bool { return n == nil || !n.net })
-	if len(wanting) == 0 {
-		return nil
-	}
-	return c.db.Read(ctx, func(rx store.Rx) error {
-		for _, id := range slices.Sorted(maps.Keys(vpcs)) {
-			r, places, err := vpcRows(ctx, rx, id)
-			if err != nil {
+// network adds to the batches what changed in VPCs and among hosts. A fresh
+// node is told of all that concerns it.
+func (c *Control) network(ctx context.Context, nodes map[string]*node, d dirty, fresh bool, to func(string) *plan.Batch) error {
+	var hosts *plan.HostsUpdate
+	err := c.db.Read(ctx, func(rx store.Rx) error {
+		if d.hosts || c.docs.hosts.Rev == 0 {
+			var err error
+			if hosts, err = c.readHosts(ctx, rx); err != nil {
 				return err
 			}
-			for name, n := range wanting {
-				r.Here = places[name]
-				router, any := plan.NewRouter(c.site, r)
-				switch {
-				case any:
-					to(name).Routers = append(to(name).Routers, router)
-					n.routers[id] = true
-				case n.routers[id]:
-					to(name).Gone = append(to(name).Gone, id)
-					delete(n.routers, id)
-				}
+		}
+		return c.docs.read(ctx, rx, d)
+	})
+	if err != nil {
+		return err
+	}
+	all := c.joined(nil)
+	for name, n := range all {
+		if !n.net {
+			continue
+		}
+		new := fresh && nodes[name] != nil
+		switch {
+		case new && n.hosts != c.docs.hosts.Rev, hosts != nil && n.hosts != hosts.Base:
+			to(name).Hosts = c.docs.wholeHosts()
+		case hosts != nil:
+			to(name).Hosts = hosts
+		}
+		n.hosts = c.docs.hosts.Rev
+	}
+	for id, doc := range c.docs.vpcs {
+		if doc.update == nil && !fresh && hosts == nil {
+			continue
+		}
+		for name, n := range all {
+			if n.net && (doc.update != nil || hosts != nil || fresh && nodes[name] != nil) {
+				c.tellVpc(doc, id, name, n, to)
 			}
 		}
-		return nil
-	})
+	}
+	for name, n := range all { // what no document is kept of any more
+		for id := range n.vpcs {
+			if c.docs.vpcs[id] == nil {
+				to(name).Gone = append(to(name).Gone, id)
+				delete(n.vpcs, id)
+			}
+		}
+	}
+	for id, doc := range c.docs.vpcs {
+		if len(doc.on) == 0 {
+			c.docs.forget(id)
+		}
+	}
+	return nil
 }
 
-// vpcRows reads the rows of a VPC, and which instances in it each node has on
-// its hands.
-func vpcRows(ctx context.Context, rx store.Rx, id string) (plan.VpcRows, map[string]map[string]bool, error) {
-	var r plan.VpcRows
-	places := map[string]map[string]bool{}
-	v, ok, err := rx.FindVpc(ctx, id)
-	if err != nil || !ok {
-		r.Vpc.ID = id
-		return r, places, err
-	}
-	r.Vpc = v
-	if r.Subnets, err = rx.SubnetsOfVpc(ctx, id); err != nil {
-		return r, nil, err
-	}
-	if r.Groups, err = rx.GroupsOfVpc(ctx, id); err != nil {
-		return r, nil, err
-	}
-	if r.Interfaces, err = rx.InterfacesOfVpc(ctx, id); err != nil {
-		return r, nil, err
-	}
-	if r.Addresses, err = rx.AddressesOfVpc(ctx, id); err != nil {
-		return r, nil, err
-	}
-	on, err := rx.InstancesOfVpc(ctx, id)
-	for _, i := range on {
-		if places[i.Node] == nil {
-			places[i.Node] = map[string]bool{}
+// tellVpc adds to the node's batch what it must be told of one document.
+func (c *Control) tellVpc(doc *document, id, name string, n *node, to func(string) *plan.Batch) {
+	told, knows := n.vpcs[id]
+	switch {
+	case !doc.concerns(&c.docs.hosts, name):
+		if knows {
+			to(name).Gone = append(to(name).Gone, id)
+			delete(n.vpcs, id)
 		}
-		places[i.Node][i.ID] = true
+		return
+	case knows && told == doc.Rev:
+		return
+	case knows && doc.update != nil && doc.update.Whole == nil && told == doc.update.Base:
+		to(name).Vpcs = append(to(name).Vpcs, *doc.update)
+	default:
+		to(name).Vpcs = append(to(name).Vpcs, plan.VpcUpdate{ID: id, Whole: doc.copy()})
 	}
-	return r, places, err
+	n.vpcs[id] = doc.Rev
+}
+
+// readHosts reads who is in the cloud and returns what is new of it.
+func (c *Control) readHosts(ctx context.Context, rx store.Rx) (*plan.HostsUpdate, error) {
+	rev, err := rx.Rev(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := rx.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	clusters, err := rx.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hosts, zones := map[string]plan.Host{}, map[string]plan.Zone{}
+	for _, n := range nodes {
+		hosts[n.Name] = plan.Host{Zone: n.Zone, Tunnel: n.Net.Tunnel, Key: n.Net.Key, Endpoint: n.Net.Endpoint}
+	}
+	for _, k := range clusters {
+		hosts[k.Head] = plan.Host{Zone: k.Zone, Tunnel: k.Net.Tunnel, Key: k.Net.Key, Endpoint: k.Net.Endpoint}
+		zones[k.Zone] = plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime)}
+	}
+	return c.docs.setHosts(hosts, zones, max(rev, 1)), nil
 }

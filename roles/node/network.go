@@ -8,44 +8,81 @@ import (
 	"time"
 
 	"eucad/net/fabric"
+	"eucad/roles/plan"
 )
 
 // A network applies the routers of the plan. Machines wait for the routers
 // that they need; everything else is applied soon after it arrives.
 type network struct {
+	me  string // name of the host
 	net fabric.Network
 	log *slog.Logger
 
 	mu      sync.Mutex
-	routers map[string]fabric.Router
-	closed  map[string]bool // ports of machines that are gone, though the plan still has them
-	want    uint64          // grows with each change of the above
+	hosts   plan.Hosts
+	vpcs    map[string]*plan.Vpc
+	routers map[string]fabric.Router // made of the above
+	closed  map[string]bool          // ports of machines that are gone, though the plan still has them
+	want    uint64                   // grows with each change of the above
 	wake    chan struct{}
 
 	applyMu sync.Mutex // one Apply at a time
 	have    uint64     // what was last applied without error; under applyMu
 }
 
-func (n *network) init(net fabric.Network, log *slog.Logger) {
-	n.net, n.log = net, log
-	n.routers, n.closed = map[string]fabric.Router{}, map[string]bool{}
+func (n *network) init(me string, net fabric.Network, log *slog.Logger) {
+	n.me, n.net, n.log = me, net, log
+	n.vpcs, n.routers, n.closed = map[string]*plan.Vpc{}, map[string]fabric.Router{}, map[string]bool{}
 	n.wake = make(chan struct{}, 1)
 }
 
-func (n *network) deliver(routers []fabric.Router, gone []string) {
-	if len(routers)+len(gone) == 0 || n.net == nil {
-		return
+// deliver takes what changed in the documents of VPCs and hosts. It returns
+// plan.ErrBase when a change is of another revision than we have.
+func (n *network) deliver(b plan.Batch) error {
+	if len(b.Vpcs)+len(b.Gone) == 0 && b.Hosts == nil || n.net == nil {
+		return nil
 	}
 	n.mu.Lock()
-	for _, r := range routers {
-		n.routers[r.ID] = r
+	defer n.mu.Unlock()
+	dirty := map[string]bool{}
+	if b.Hosts != nil {
+		if err := n.hosts.Update(*b.Hosts); err != nil {
+			return err
+		}
+		for id := range n.vpcs {
+			dirty[id] = true
+		}
 	}
-	for _, id := range gone {
+	for _, u := range b.Vpcs {
+		v := n.vpcs[u.ID]
+		if v == nil {
+			v = &plan.Vpc{}
+		}
+		if err := v.Update(u); err != nil {
+			return err
+		}
+		n.vpcs[u.ID], dirty[u.ID] = v, true
+	}
+	for _, id := range b.Gone {
+		delete(n.vpcs, id)
+		dirty[id] = true
+	}
+	n.remake(dirty)
+	return nil
+}
+
+// remake makes routers of the documents ids, and has them applied. n.mu is held.
+func (n *network) remake(ids map[string]bool) {
+	for id := range ids {
 		delete(n.routers, id)
+		if v := n.vpcs[id]; v != nil {
+			if r, ok := plan.NewRouter(v, &n.hosts, n.me); ok {
+				n.routers[id] = r
+			}
+		}
 	}
 	n.want++
 	n.forgetClosed()
-	n.mu.Unlock()
 	select {
 	case n.wake <- struct{}{}:
 	default:

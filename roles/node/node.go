@@ -81,7 +81,7 @@ func New(opt Options) *Agent {
 	}
 	a := &Agent{opt: opt, log: slog.With("node", opt.Name), machines: map[string]*machine{}, byAddr: map[addrKey]string{}}
 	a.some = sync.NewCond(&a.mu)
-	a.net.init(opt.Network, a.log)
+	a.net.init(opt.Name, opt.Network, a.log)
 	a.reports.init()
 	return a
 }
@@ -110,9 +110,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Deliver merges b into the plan and returns at once.
-func (a *Agent) Deliver(b plan.Batch) {
-	a.net.deliver(b.Routers, b.Gone)
+// Deliver merges b into the plan and returns at once. It returns plan.ErrBase
+// when b does not follow on what was delivered before: the whole plan is needed.
+func (a *Agent) Deliver(b plan.Batch) error {
+	if err := a.net.deliver(b); err != nil {
+		return err
+	}
 	a.drop(b.Drop)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -132,6 +135,7 @@ func (a *Agent) Deliver(b plan.Batch) {
 			delete(a.machines, id)
 		}
 	}
+	return nil
 }
 
 // setAddresses notes at which addresses the machine asks for its metadata.

@@ -5,18 +5,18 @@ package plan
 
 import (
 	"eucad/hyper"
-	"eucad/net/fabric"
 	"eucad/store/cloud"
 )
 
 // A Batch is what changed in the plan of one node. A batch may repeat what
 // the node already knows: applying twice changes nothing.
 type Batch struct {
-	Machines []Machine
-	Forget   []string        // instances that are terminated: nobody asks for them again
-	Routers  []fabric.Router // each whole
-	Gone     []string        // routers with no port on this node any more
-	Drop     []string        // volumes that are deleted: what was kept of them goes
+	Machines []Machine    `json:",omitempty"`
+	Forget   []string     `json:",omitempty"` // instances that are terminated: nobody asks for them again
+	Hosts    *HostsUpdate `json:",omitempty"`
+	Vpcs     []VpcUpdate  `json:",omitempty"`
+	Gone     []string     `json:",omitempty"` // VPCs that this host has nothing to do with any more
+	Drop     []string     `json:",omitempty"` // volumes that are deleted: what was kept of them goes
 }
 
 // A Machine is everything one guest on a node should be. In it, the Base of a

@@ -9,74 +9,83 @@ import (
 	"eucad/store/cloud"
 )
 
-// VpcRows are the rows that make one router.
-type VpcRows struct {
-	Vpc        cloud.Vpc
-	Subnets    []cloud.Subnet
-	Groups     []cloud.Group
-	Interfaces []cloud.Interface // all in the VPC
-	Addresses  []cloud.Address   // of those
-	Here       map[string]bool   // instances that this node has on its hands
-}
-
-// NewRouter returns the VPC as the node with the instances r.Here should make
-// it, and false when it has nothing to make of it.
-func NewRouter(s Site, r VpcRows) (fabric.Router, bool) {
-	out := fabric.Router{ID: r.Vpc.ID, VNI: r.Vpc.VNI, CIDRs: []netip.Prefix{r.Vpc.CIDR}, Domain: cloud.PrivateDomain(s.Region)}
-	for _, sub := range r.Subnets {
-		out.Subnets = append(out.Subnets, fabric.Subnet{ID: sub.ID, Prefix: sub.CIDR, ACL: sub.AclID})
-	}
+// NewRouter returns the VPC as the host me should make it, and false when it
+// has nothing to make of it. See package fabric for what heads and nodes do in
+// either regime.
+func NewRouter(v *Vpc, hosts *Hosts, me string) (fabric.Router, bool) {
+	out := fabric.Router{ID: v.ID, VNI: v.VNI, CIDRs: v.CIDRs, Subnets: v.Subnets, Domain: v.Domain}
+	zone := hosts.Hosts[me].Zone
+	regime, head := hosts.Zones[zone].Regime, hosts.IsHead(me)
+	near, far := false, false // somebody in our zone, in another
 	members := map[string][]netip.Addr{}
-	for _, n := range r.Interfaces {
-		ips := append([]netip.Addr{n.PrivateIP}, n.Secondary...)
-		for _, g := range n.Groups {
-			members[g] = append(members[g], ips...)
+	for _, n := range v.Ifaces {
+		p := n.Port
+		for _, g := range p.Groups {
+			members[g] = append(append(members[g], p.Addr), p.Secondary...)
 		}
-		out.Names = append(out.Names, names(s, r, n)...)
-		if r.Here[n.InstanceID] {
-			out.Ports = append(out.Ports, port(s, r, n))
-		}
-	}
-	for _, g := range r.Groups {
-		out.Groups = append(out.Groups, group(g, members[g.ID]))
-	}
-	return out, len(out.Ports) > 0
-}
-
-func port(s Site, r VpcRows, n cloud.Interface) fabric.Port {
-	p := fabric.Port{
-		ID: n.ID, Tap: fabric.TapName(n.ID), MAC: n.MAC, Addr: n.PrivateIP, Secondary: n.Secondary, Subnet: n.SubnetID,
-		Public: publicOf(r.Addresses, n, n.PrivateIP), Groups: n.Groups, AnySource: n.NoSourceDestCheck,
-		Hostname: cloud.PrivateHost(n.PrivateIP), MTU: s.MTU,
-	}
-	for _, ip := range n.Secondary {
-		if pub := publicOf(r.Addresses, n, ip); pub.IsValid() {
-			if p.PublicOf == nil {
-				p.PublicOf = map[netip.Addr]netip.Addr{}
+		out.Names = append(out.Names, n.Names...)
+		switch other, known := hosts.Hosts[n.Host]; {
+		case n.Host == "":
+		case n.Host == me:
+			out.Ports = append(out.Ports, p)
+			near = true
+		case known:
+			far, near = far || other.Zone != zone, near || other.Zone == zone
+			if via := hosts.Via(me, n.Host); via.IsValid() {
+				out.Remotes = append(out.Remotes, remotes(p, via)...)
 			}
-			p.PublicOf[pub] = ip
+			if head && regime == Head && other.Zone == zone {
+				publish(&out, p)
+			}
 		}
 	}
-	return p
+	for id, g := range v.Groups {
+		slices.SortFunc(members[id], netip.Addr.Compare)
+		out.Groups = append(out.Groups, fabric.Group{ID: id, Members: members[id], Ingress: g.Ingress, Egress: g.Egress})
+	}
+	switch {
+	case head && near:
+		out.Transit, out.Gateway = far, regime == Head
+	case regime == Head && !head:
+		out.Exit = hosts.Hosts[hosts.Zones[zone].Head].Tunnel
+	}
+	arrange(&out)
+	return out, out.Wanted()
 }
 
-// names returns what the VPC's DNS says of an interface. Its public name
-// leads to the private address inside the VPC (EC2 docs: "DNS attributes for your VPC").
-func names(s Site, r VpcRows, n cloud.Interface) []fabric.Name {
-	out := []fabric.Name{{Name: cloud.PrivateName(n.PrivateIP, s.Region), Addr: n.PrivateIP}}
-	if pub := publicOf(r.Addresses, n, n.PrivateIP); pub.IsValid() {
-		out = append(out, fabric.Name{Name: cloud.PublicName(pub, s.Region, s.Domain), Addr: n.PrivateIP})
+// remotes returns what of a port on another host, reached via, a router must know.
+func remotes(p fabric.Port, via netip.Addr) []fabric.Remote {
+	out := []fabric.Remote{{Addr: p.Addr, Host: via, Port: p.ID}}
+	for _, a := range p.Secondary {
+		out = append(out, fabric.Remote{Addr: a, Host: via, Port: p.ID})
 	}
 	return out
 }
 
-// group translates a security group. Rules that differ only in their peer
-// become one.
-func group(g cloud.Group, members []netip.Addr) fabric.Group {
-	slices.SortFunc(members, netip.Addr.Compare)
-	return fabric.Group{ID: g.ID, Members: members, Ingress: rules(g.Rules, false), Egress: rules(g.Rules, true)}
+// publish has the router answer for the public addresses of a port on another host.
+func publish(r *fabric.Router, p fabric.Port) {
+	if r.Publics == nil {
+		r.Publics = map[netip.Addr]netip.Addr{}
+	}
+	if p.Public.IsValid() {
+		r.Publics[p.Public] = p.Addr
+	}
+	for pub, priv := range p.PublicOf {
+		r.Publics[pub] = priv
+	}
 }
 
+// arrange puts what came out of maps in order, so that equal documents make
+// equal routers.
+func arrange(r *fabric.Router) {
+	slices.SortFunc(r.Ports, func(a, b fabric.Port) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(r.Remotes, func(a, b fabric.Remote) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(r.Groups, func(a, b fabric.Group) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(r.Names, func(a, b fabric.Name) int { return a.Addr.Compare(b.Addr) })
+}
+
+// rules translates those of one direction. Rules that differ only in their peer
+// become one.
 func rules(all []cloud.Rule, egress bool) []fabric.Rule {
 	type class struct{ protocol, from, to int }
 	at := map[class]int{}

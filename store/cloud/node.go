@@ -19,6 +19,7 @@ type Node struct {
 	Lost      bool     `json:",omitempty"` // was not heard of for too long; see roles/control
 	Seen      time.Time
 	Version   string `json:",omitempty"` // of its eucad, when it has told
+	Net       Net    `json:",omitzero"`
 }
 
 // A Capacity is how much a host has.
