@@ -1,7 +1,6 @@
 package fabric_test
 
 import (
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -61,7 +60,7 @@ func TestMesh(t *testing.T) {
 	for i, h := range hosts {
 		routers[i].Groups[0].Ingress = append(routers[i].Groups[0].Ingress, fabric.Rule{Protocol: 1, From: -1, To: -1, Prefixes: everybody()})
 		h.apply(routers[i])
-		h.sh(fmt.Sprintf(`nft 'add table inet watch; add chain inet watch in { type filter hook input priority -400; }; add rule inet watch in iifname eth0 udp dport 4789 counter; add rule inet watch in iifname eth0 udp dport 51820 counter'`))
+		h.sh(`nft 'add table inet watch; add chain inet watch in { type filter hook input priority -400; }; add rule inet watch in iifname eth0 udp dport 4789 counter; add rule inet watch in iifname eth0 udp dport 51820 counter'`)
 	}
 	for i, p := range []*fabric.Port{&a, &b} {
 		if err := hosts[i].OpenPort(t.Context(), *p); err != nil {
@@ -94,7 +93,7 @@ func TestMesh(t *testing.T) {
 		t.Error("VXLAN that came past the mesh was accepted")
 	}
 	hosts[0].sh("ip route del 10.200.0.2/32; ip addr del 10.200.0.1/32 dev eth0")
-	if !ga.ping("10.0.0.11") && !ga.ping("10.0.0.11") {
+	if !ga.ping("10.0.0.11") {
 		t.Error("the mesh is lost")
 	}
 
