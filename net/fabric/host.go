@@ -70,17 +70,15 @@ type waiting struct {
 var _ Network = (*Fabric)(nil)
 
 // New returns a Fabric that has taken over what is there of an earlier one.
-func New(o Options) (*Fabric, error) {
+func New(o Options) (*Fabric, error) { return newFabric(o, nsPrefix) }
+
+// newFabric is New with another prefix for the names of namespaces, which
+// hosts of one file system need.
+func newFabric(o Options, prefix string) (*Fabric, error) {
 	host, err := link.Here()
 	if err != nil {
 		return nil, fmt.Errorf("host network: %w", err)
 	}
-	return newFabric(o, host, nsPrefix)
-}
-
-// newFabric is New for the host with the namespace given, which the Fabric
-// closes. Hosts that share a file system have prefixes of their own.
-func newFabric(o Options, host *link.NS, prefix string) (*Fabric, error) {
 	f := &Fabric{opt: o, prefix: prefix, host: host, resolve: dns.HostResolver(), routers: map[string]*router{}, byPort: map[string]*router{}, waiting: map[string]waiting{}, transit: map[netip.Addr]bool{}}
 	if err := f.opt.complete(); err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -35,6 +35,7 @@ func (c *Conn) Close() error { return c.rt.Close() }
 type Device struct {
 	Index   uint32
 	Name    string
+	Kind    string // "veth", "wireguard", …; "" for a physical one
 	MAC     net.HardwareAddr
 	Up      bool // as set by an administrator
 	Carrier bool // of a tap: somebody has it open
@@ -61,6 +62,9 @@ func device(m rtnetlink.LinkMessage) Device {
 	if a := m.Attributes; a != nil {
 		d.Name, d.MAC, d.MTU = a.Name, a.Address, int(a.MTU)
 		d.Carrier = a.Carrier != nil && *a.Carrier == 1
+		if a.Info != nil {
+			d.Kind = a.Info.Kind
+		}
 		if a.Alias != nil {
 			d.Alias = *a.Alias
 		}
@@ -154,6 +158,18 @@ func (c *Conn) Veth(name, peer string, far *NS, mtu int) error {
 		return fmt.Errorf("make %s–%s: %w", name, peer, err)
 	}
 	return nil
+}
+
+// Wireguard makes a WireGuard device, and reports whether the kernel knows how.
+func (c *Conn) Wireguard(name string) (bool, error) {
+	err := c.rt.Link.New(&rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: name, Info: &rtnetlink.LinkInfo{Kind: "wireguard"}}})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("make %s: %w", name, err)
+	}
+	return true, nil
 }
 
 // DeleteAddress takes an address from the device.
