@@ -246,7 +246,7 @@ func testMesh(t *testing.T, hosts [2]*host, mode mesh.Mode) {
 	// The same again disturbs nothing.
 	lost := make(chan string)
 	go func() {
-		out, _ := a.try("ping -q -i 0.005 -w 1 10.200.0.2")
+		out, _ := a.try("ping -q -i 0.005 -c 200 -W 5 10.200.0.2")
 		lost <- out
 	}()
 	before := a.sh("ip -4 addr; ip route; ss -Hunlp 2>/dev/null || cat /proc/net/udp")
