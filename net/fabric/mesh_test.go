@@ -73,6 +73,8 @@ func TestMesh(t *testing.T) {
 	}
 	ga, gb := hosts[0].boot(a), hosts[1].boot(b)
 	gb.echo()
+	for i := 0; i < 15 && !ga.ping("10.0.0.11"); i++ { // hosts that miss each other's greeting try again after 5 s
+	}
 	if !ga.pingAll("10.0.0.11", 1370) {
 		t.Error("a packet of the whole MTU is lost")
 	}

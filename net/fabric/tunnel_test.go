@@ -205,11 +205,11 @@ func TestTunnelRestart(t *testing.T) {
 	}
 	a, _ := hosts[0].boot(port(1, 10)), hosts[1].boot(port(1, 11))
 	a.ping("10.0.0.11")
-	state := "ip -j link; ip route; ip -4 addr; ip neigh show nud permanent; bridge fdb show dev vx0"
+	state := listLinks + "; ip route; ip -4 addr show dev lo; ip neigh show nud permanent; bridge fdb show dev vx0"
 	before := hosts[1].inside("vpc-1", state)
 	lost := make(chan string)
 	go func() {
-		out, _ := a.try("ping -q -i 0.002 -w 4 10.0.0.11")
+		out, _ := a.try("ping -q -i 0.002 -c 1500 -W 5 10.0.0.11")
 		lost <- out
 	}()
 	for range 5 {
