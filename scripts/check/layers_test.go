@@ -20,6 +20,7 @@ var layers = map[string][]string{
 	"store":          {"store/cloud"},
 	"api":            {"store", "store/cloud"},
 	"roles/loop":     {},
+	"roles/peer":     {},
 	"roles/plan":     {"store/cloud", "hyper", "net/fabric"},
 	"roles/control":  {"store", "store/cloud", "hyper", "roles/loop", "roles/plan"},
 	"roles/frontend": {"api", "store", "store/cloud", "roles/control", "roles/loop", "roles/plan"},
