@@ -31,6 +31,10 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "types", Usage: "JSON `FILE` with instance types beside EC2's own"},
 		&cli.IntFlag{Name: "sim-zones", Value: d.SimZones, Usage: "availability zones of the simulator"},
 		&cli.IntFlag{Name: "sim-nodes", Value: d.SimNodes, Usage: "simulated nodes in each zone"},
+		&cli.StringFlag{Name: "peer-listen", Usage: "address for the cloud's other hosts (default for frontend, cluster and node: 0.0.0.0:8774; for all: none, and then it must be this host's own)"},
+		&cli.StringFlag{Name: "join", Usage: "`HOST:PORT` of the cloud's front end, or of the zone's head"},
+		&cli.StringFlag{Name: "token", Usage: "lets this host join, once; eucad token create prints one"},
+		&cli.StringFlag{Name: "regime", Value: d.Regime, Usage: "which hosts of a zone have the public network: edge (all), or head (only its head)"},
 		&cli.StringFlag{Name: "log", Value: "info", Usage: "how much to log: debug, info, warn or error"},
 	}
 }
@@ -54,6 +58,7 @@ func config(c *cli.Context) (roles.Config, error) {
 			return cfg, fmt.Errorf("--%s is more than 0 and at most %d, not %g", name, maxOvercommit, v)
 		}
 	}
+	cfg.PeerListen, cfg.Join, cfg.Token, cfg.Regime = c.String("peer-listen"), c.String("join"), c.String("token"), c.String("regime")
 	cfg.SimZones, cfg.SimNodes = c.Int("sim-zones"), c.Int("sim-nodes")
 	cfg.PublicRange = netip.Prefix{}
 	if s := c.String("public-range"); s != "none" {

@@ -27,6 +27,7 @@ import (
 	"eucad/net/fabric"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
+	"eucad/roles/plan"
 	"eucad/store/cloud"
 )
 
@@ -57,16 +58,34 @@ func runHost(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	h := &host{dir: filepath.Join(c.Dir, "node")}
+	h := &host{}
 	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+		if i.Node != h.name {
+			return nil, time.Time{}, frontend.ErrNotHere
+		}
 		return h.agent.Console(ctx, i.ID)
 	}
-	f, err := openFrontEnd(ctx, c, zs, console, importTo(images))
+	name, err := nodeName(c.Dir)
+	if err != nil {
+		return err
+	}
+	f, err := openFrontEnd(ctx, c, name, zs, console, importTo(images), images.Path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := h.open(c, images, f); err != nil {
+	tunnel, err := tunnelAddr(c)
+	if err != nil {
+		return err
+	}
+	err = h.open(c, hostOptions{name: name, tunnel: tunnel, machines: true, report: f.Control.Report, image: func(_ context.Context, hash string) (string, error) {
+		path, ok := images.Path(hash)
+		if !ok {
+			return "", fmt.Errorf("%w: the content %s of its image is not in %s any more", hyper.ErrInvalid, hash, filepath.Join(c.Dir, "images"))
+		}
+		return path, nil
+	}})
+	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
@@ -75,24 +94,36 @@ func runHost(ctx context.Context, c Config) (err error) {
 	f.Control.Join(h.name, h.agent, true)
 	g.Go(func() error { return h.agent.Run(ctx) })
 	g.Go(func() error { return f.Run(ctx) })
-	g.Go(func() error { return h.register(ctx, c, zs[0], f) })
+	g.Go(func() error { return h.register(ctx, c, zs[0], tunnel, f) })
 	return g.Wait()
+}
+
+// hostOptions are what a host is to be, beside the settings.
+type hostOptions struct {
+	name     string
+	tunnel   netip.Addr // where it takes other hosts' guests' packets; the zero Addr: nowhere
+	machines bool       // it runs guests
+	keep     string     // file below the host's directory that keeps the plan
+	image    func(ctx context.Context, hash string) (string, error)
+	report   func(ctx context.Context, s []plan.Status) error
 }
 
 // open brings the host's hypervisor and network under our hand. Guests and
 // traffic that are there go on undisturbed.
-func (h *host) open(c Config, images *disk.Store, f *frontend.FrontEnd) (err error) {
+func (h *host) open(c Config, o hostOptions) (err error) {
+	h.name, h.dir = o.name, filepath.Join(c.Dir, "node")
 	// QEMU's user must be able to search the way to its disks, not to list it.
 	for _, dir := range []string{h.dir, filepath.Join(h.dir, "volumes")} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return err
 		}
 	}
-	if h.name, err = nodeName(h.dir); err != nil {
-		return err
-	}
-	if h.driver, err = libvirt.New(libvirt.Options{Dir: h.dir, Socket: c.Libvirt, LogDir: c.LibvirtLogs}); err != nil {
-		return err
+	var driver hyper.Driver
+	if o.machines {
+		if h.driver, err = libvirt.New(libvirt.Options{Dir: h.dir, Socket: c.Libvirt, LogDir: c.LibvirtLogs}); err != nil {
+			return err
+		}
+		driver = h.driver
 	}
 	metadata, err := h.metadata()
 	if err != nil {
@@ -100,26 +131,44 @@ func (h *host) open(c Config, images *disk.Store, f *frontend.FrontEnd) (err err
 	}
 	h.fabric, err = fabric.New(fabric.Options{
 		Dir: h.dir, PublicPrefix: c.PublicRange, PublicInterface: c.PublicInterface,
+		Tunnel:   fabric.Tunnel{Addr: o.tunnel},
 		Metadata: metadata, ConnContext: imds.NewServer(metadata).ConnContext,
 		HostPorts: apiPort(c.Listen),
 	})
 	if err != nil {
-		return errors.Join(err, h.driver.Close())
+		return errors.Join(err, h.close())
 	}
-	h.agent = node.New(node.Options{
-		Name: h.name, Driver: h.driver, Network: h.fabric, Dir: h.dir, Report: f.Control.Report,
-		Image: func(_ context.Context, hash string) (string, error) {
-			path, ok := images.Path(hash)
-			if !ok {
-				return "", fmt.Errorf("%w: the content %s of its image is not in %s any more", hyper.ErrInvalid, hash, filepath.Join(c.Dir, "images"))
-			}
-			return path, nil
-		},
-	})
+	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image}
+	if o.keep != "" {
+		no.Keep = filepath.Join(h.dir, o.keep)
+	}
+	h.agent = node.New(no)
 	return nil
 }
 
-func (h *host) close() error { return errors.Join(h.fabric.Close(), h.driver.Close()) }
+// tunnelAddr returns where the front end's own host takes guests' packets of
+// other hosts: nowhere, as long as it takes no other hosts.
+func tunnelAddr(c Config) (netip.Addr, error) {
+	if c.PeerListen == "" {
+		return netip.Addr{}, nil
+	}
+	at, err := netip.ParseAddrPort(c.PeerListen)
+	if err != nil || at.Addr().IsUnspecified() {
+		return netip.Addr{}, fmt.Errorf("--peer-listen %s: name this host's own address in the network of the hosts, for guests' packets are taken there too", c.PeerListen)
+	}
+	return at.Addr(), nil
+}
+
+func (h *host) close() error {
+	var errs []error
+	if h.fabric != nil {
+		errs = append(errs, h.fabric.Close())
+	}
+	if h.driver != nil {
+		errs = append(errs, h.driver.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // metadata is the handler of 169.254.169.254 in every router.
 func (h *host) metadata() (http.Handler, error) {
@@ -137,11 +186,18 @@ func (h *host) metadata() (http.Handler, error) {
 }
 
 // register tells the front end what this host has to give, once libvirtd says.
-func (h *host) register(ctx context.Context, c Config, zone string, f *frontend.FrontEnd) error {
+func (h *host) register(ctx context.Context, c Config, zone string, tunnel netip.Addr, f *frontend.FrontEnd) error {
+	if c.PeerListen != "" { // others may be nodes of the zone whose head this is
+		k := cloud.Cluster{Zone: zone, Head: h.name, Regime: c.Regime, Net: cloud.Net{Addr: c.PeerListen, Tunnel: tunnel}, Version: Version, Seen: time.Now().UTC()}
+		if err := f.AddCluster(ctx, k); err != nil {
+			return err
+		}
+	}
 	for {
 		has, err := h.driver.Host(ctx)
 		if err == nil {
 			n := h.row(c, zone, has)
+			n.Version, n.Net = Version, cloud.Net{Addr: c.PeerListen, Tunnel: tunnel}
 			slog.Info("node is in service", "node", h.name, "kind", has.Kind, "cpus", n.CPUs, "memory_mib", n.MemoryMiB, "disk_gib", n.DiskGiB)
 			return f.AddNode(ctx, n)
 		}
@@ -157,12 +213,17 @@ func (h *host) register(ctx context.Context, c Config, zone string, f *frontend.
 // row is what the host can give to guests.
 func (h *host) row(c Config, zone string, has hyper.Host) cloud.Node {
 	n := cloud.Node{Name: h.name, Zone: zone, Arch: has.Arch, Kind: has.Kind, Seen: time.Now().UTC()}
-	n.SetHost(cloud.Capacity{
+	n.SetHost(capacity(has), c.overcommit())
+	return n
+}
+
+// capacity is what of a host guests may have.
+func capacity(has hyper.Host) cloud.Capacity {
+	return cloud.Capacity{
 		CPUs:      has.CPUs,
 		MemoryMiB: has.MemoryMiB - has.MemoryMiB/hostMemoryFactor - hostMemoryMiB,
 		DiskGiB:   has.DiskBytes / 100 * (100 - hostDiskPercent) >> 30,
-	}, c.overcommit())
-	return n
+	}
 }
 
 // nodeName returns the name this host has in the cloud: its host name at the

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 
 	"eucad/store/cloud"
 )
@@ -38,7 +39,16 @@ type Config struct {
 	MemoryOvercommit, DiskOvercommit float64 // for each of the host's
 
 	SimZones, SimNodes int // the simulator's zones, and nodes in each
+
+	PeerListen string // address for other hosts of the cloud; "" on a front end takes none
+	Join       string // host:port of the front end, or of the zone's head
+	Token      string // lets this host join, once
+	Zone       string // of the token; "" believes it
+	Regime     string // of the zone's public addresses: edge or head
 }
+
+// Version is of this eucad.
+const Version = "0.2.0"
 
 // Default returns the settings that work without being told.
 func Default() Config {
@@ -54,6 +64,8 @@ func Default() Config {
 		Policy:           cloud.DefaultPolicy.Name(),
 		MemoryOvercommit: 1,
 		DiskOvercommit:   1,
+
+		Regime: "edge",
 
 		SimZones: 1,
 		SimNodes: 1,
@@ -71,10 +83,22 @@ const memorySoftLimit = 24 << 20
 
 // Run plays the roles of c until ctx ends or one of them fails.
 func Run(ctx context.Context, c Config) error {
-	if len(c.Roles) != 1 || c.Roles[0] != "all" {
-		return fmt.Errorf("this version plays all roles in one process: start it with --role all, not --role %v", c.Roles)
-	}
 	debug.SetGCPercent(50)
+	if c.Regime != "edge" && c.Regime != "head" {
+		return fmt.Errorf("--regime is edge or head, not %q", c.Regime)
+	}
+	switch roles := strings.Join(c.Roles, ","); roles {
+	case "all":
+	case "frontend":
+		return runFrontEnd(ctx, c)
+	case "node", "cluster", "cluster,node", "node,cluster":
+		if c.PeerListen == "" {
+			c.PeerListen = "0.0.0.0:8774"
+		}
+		return runRemote(ctx, c)
+	default:
+		return fmt.Errorf("--role is all, frontend, cluster, node, or cluster,node; not %s", roles)
+	}
 	switch c.Hypervisor {
 	case "libvirt":
 		return runHost(ctx, c)

@@ -31,13 +31,13 @@ func runSim(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	agents := map[string]*node.Agent{}
-	f, err := openFrontEnd(ctx, c, zs, func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+	f, err := openFrontEnd(ctx, c, "sim", zs, func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
 		a := agents[i.Node]
 		if a == nil {
 			return nil, time.Time{}, fmt.Errorf("instance %s is on no node", i.ID)
 		}
 		return a.Console(ctx, i.ID)
-	}, importSim)
+	}, importSim, nil)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 	return g.Wait()
 }
 
-func openFrontEnd(ctx context.Context, c Config, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer) (*frontend.FrontEnd, error) {
+func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool)) (*frontend.FrontEnd, error) {
 	types, err := cloud.LoadTypes(c.TypesFile)
 	if err != nil {
 		return nil, err
@@ -83,5 +83,6 @@ func openFrontEnd(ctx context.Context, c Config, zs []string, console func(conte
 	return frontend.Open(ctx, frontend.Options{
 		Dir: c.Dir, Listen: c.Listen, Endpoint: c.Endpoint, Region: c.Region, Domain: c.Domain,
 		Zones: zs, PublicPool: c.PublicRange, Types: types, Policy: place, Console: console, Import: imp,
+		Name: name, Version: Version, PeerListen: c.PeerListen, Overcommit: c.overcommit(), ImagePath: images,
 	})
 }

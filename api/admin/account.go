@@ -46,7 +46,7 @@ func (s *Server) createAccount(r *http.Request) (Credentials, error) {
 	}
 	ctx := audit(r, "CreateAccount")
 	err := s.DB.Write(ctx, func(tx store.Tx) error {
-		if _, _, _, err := AddAccount(ctx, s.DB, tx, name, s.Zones); err != nil {
+		if _, _, _, err := AddAccount(ctx, s.DB, tx, name, s.Zones()); err != nil {
 			return err
 		}
 		return tx.Audit(ctx)

@@ -19,10 +19,11 @@ import (
 type Server struct {
 	DB       *store.DB
 	Region   string
-	Zones    []string
+	Zones    func() []string
 	Endpoint string // URL of the EC2 API
 	Images   string // directory of image contents
 	Import   Importer
+	Hosts    Hosts // nil: the cloud takes no other hosts
 
 	PowerSave bool // nodes without instances may sleep
 }
@@ -46,6 +47,9 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("DELETE /accounts/{name}", answer(s.deleteAccount))
 	mux.Handle("GET /accounts/{name}/credentials", answer(s.credentials))
 	mux.HandleFunc("POST /images", s.importImage)
+	mux.Handle("GET /tokens", answer(s.listTokens))
+	mux.Handle("POST /tokens", answer(s.createToken))
+	mux.Handle("DELETE /tokens/{id}", answer(s.revokeToken))
 	mux.Handle("GET /instances/{id}/explain", answer(s.explain))
 	mux.Handle("GET /nodes", answer(s.listNodes))
 	mux.Handle("POST /nodes/{name}/cordon", answer(s.cordon))

@@ -48,7 +48,7 @@ func benchSite(b *testing.B, n int) (*site, http.Handler) {
 		}
 		return tx.AddMissingSubnets(c.ctx(), c.account["alice"], zones)
 	})
-	c.srv.Cfg.PublicPool, c.srv.Cfg.Zones = netip.MustParsePrefix("10.0.0.0/8"), zones
+	c.srv.Cfg.PublicPool, c.srv.Cfg.Zones = netip.MustParsePrefix("10.0.0.0/8"), func() []string { return zones }
 	for done := 0; done < n; done += 1000 {
 		zone := zones[done/4000] // a default subnet has 4,091 addresses
 		c.must(fmt.Sprintf("Action=RunInstances&ImageId=ami-#1&InstanceType=t2.nano&Placement.AvailabilityZone=%[2]s&MinCount=%[1]d&MaxCount=%[1]d", min(n-done, 1000), zone))

@@ -105,7 +105,7 @@ func (c *site) open() {
 		c.t.Fatal(err)
 	}
 	c.db = db
-	c.srv = &Server{DB: db, Cfg: Config{Region: "test-1", Domain: "example.net", Zones: []string{"test-1a", "test-1b"},
+	c.srv = &Server{DB: db, Cfg: Config{Region: "test-1", Domain: "example.net", Zones: func() []string { return []string{"test-1a", "test-1b"} },
 		PublicPool: netip.MustParsePrefix("198.18.0.0/28"), Types: cloud.NewTypes(), Endpoint: "http://ec2.example.net:8773"}}
 	c.srv.Console = func(context.Context, cloud.Instance) ([]byte, time.Time, error) { return c.console, time.Now(), nil }
 	c.handler = &query.Handler{

@@ -135,9 +135,9 @@ func (s *Server) describeInstanceTypeOfferings(ctx context.Context, in *wire.Des
 	case "", "region":
 		kind, places = "region", []string{s.Cfg.Region}
 	case "availability-zone":
-		places = s.Cfg.Zones
+		places = s.Cfg.Zones()
 	case "availability-zone-id":
-		for _, z := range s.Cfg.Zones {
+		for _, z := range s.Cfg.Zones() {
 			places = append(places, cloud.ZoneID(s.Cfg.Region, z))
 		}
 	default:

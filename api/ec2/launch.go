@@ -194,7 +194,7 @@ func (l *launch) readPlacement(p *wire.Placement, cfg Config) error {
 	}
 	l.zone = query.Val(p.AvailabilityZone)
 	if id := query.Val(p.AvailabilityZoneId); id != "" {
-		for _, z := range cfg.Zones {
+		for _, z := range cfg.Zones() {
 			if cloud.ZoneID(cfg.Region, z) == id && (l.zone == "" || l.zone == z) {
 				l.zone = z
 				return nil

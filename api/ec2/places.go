@@ -76,17 +76,17 @@ func (s *Server) describeAvailabilityZones(ctx context.Context, in *wire.Describ
 		return nil, err
 	}
 	for _, name := range in.ZoneNames {
-		if !slices.Contains(s.Cfg.Zones, name) {
+		if !slices.Contains(s.Cfg.Zones(), name) {
 			return nil, cloud.Faultf("InvalidParameterValue", "Invalid availability zone: [%s]", clip(name))
 		}
 	}
 	for _, want := range in.ZoneIds {
-		if !slices.ContainsFunc(s.Cfg.Zones, func(z string) bool { return id(z) == want }) {
+		if !slices.ContainsFunc(s.Cfg.Zones(), func(z string) bool { return id(z) == want }) {
 			return nil, cloud.Faultf("InvalidParameterValue", "Invalid availability zone-id: [%s]", clip(want))
 		}
 	}
 	out := &wire.DescribeAvailabilityZonesOutput{}
-	for _, zone := range keep(slices.Clone(s.Cfg.Zones), match) {
+	for _, zone := range keep(slices.Clone(s.Cfg.Zones()), match) {
 		if len(in.ZoneNames)+len(in.ZoneIds) > 0 && !slices.Contains(in.ZoneNames, zone) && !slices.Contains(in.ZoneIds, id(zone)) {
 			continue
 		}

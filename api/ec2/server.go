@@ -16,13 +16,13 @@ import (
 
 // A Config says what cloud the API speaks for.
 type Config struct {
-	Region     string       // "eucad-1"
-	Domain     string       // public DNS names end in it: "eucad.internal"
-	Zones      []string     // "eucad-1a", …
-	PublicPool netip.Prefix // of public addresses; the zero Prefix for none
-	Types      *cloud.Types // instance types
-	Endpoint   string       // URL under which clients reach this API
-	Policy     cloud.Policy // says where instances go; nil for cloud.DefaultPolicy
+	Region     string          // "eucad-1"
+	Domain     string          // public DNS names end in it: "eucad.internal"
+	Zones      func() []string // "eucad-1a", …
+	PublicPool netip.Prefix    // of public addresses; the zero Prefix for none
+	Types      *cloud.Types    // instance types
+	Endpoint   string          // URL under which clients reach this API
+	Policy     cloud.Policy    // says where instances go; nil for cloud.DefaultPolicy
 }
 
 // A Server serves EC2 actions. Its exported fields are set before it serves.

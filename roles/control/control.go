@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -71,6 +70,15 @@ func (c *Control) Join(name string, n Node, net bool) {
 	defer c.mu.Unlock()
 	c.nodes[name] = &node{Node: n, net: net, fresh: true, vpcs: map[string]uint64{}}
 	c.pass.Wake()
+}
+
+// Leave forgets the node name, if n is who joined as it last.
+func (c *Control) Leave(name string, n Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if have := c.nodes[name]; have != nil && have.Node == n {
+		delete(c.nodes, name)
+	}
 }
 
 // Run follows the store until ctx ends.
@@ -145,17 +153,22 @@ func (c *Control) startOver(ctx context.Context) error {
 
 // greet tells each fresh node its whole plan.
 func (c *Control) greet(ctx context.Context) error {
-	c.mu.Lock()
-	var fresh []string
-	for name, n := range c.nodes {
-		if n.fresh {
-			fresh = append(fresh, name)
+	for name, n := range c.joined(nil) {
+		c.mu.Lock()
+		fresh := n.fresh
+		if fresh {
+			n.fresh, n.hosts = false, 0
+			clear(n.vpcs)
 		}
-	}
-	c.mu.Unlock()
-	for _, name := range slices.Sorted(slices.Values(fresh)) {
+		c.mu.Unlock()
+		if !fresh {
+			continue
+		}
 		d := newDirty()
-		err := c.db.Read(ctx, func(rx store.Rx) error {
+		err := c.db.Read(ctx, func(rx store.Rx) (err error) {
+			if d.next, err = rx.Rev(ctx); err != nil {
+				return err
+			}
 			all, err := rx.InstancesOnNode(ctx, name)
 			for _, i := range all {
 				d.instances[i.ID] = true
@@ -166,13 +179,19 @@ func (c *Control) greet(ctx context.Context) error {
 			err = c.tell(ctx, d, []string{name})
 		}
 		if err != nil {
+			c.again(n)
 			return err
 		}
-		c.mu.Lock()
-		c.nodes[name].fresh = false
-		c.mu.Unlock()
 	}
 	return nil
+}
+
+// again has the node told its whole plan.
+func (c *Control) again(n *node) {
+	c.mu.Lock()
+	n.fresh = true
+	c.mu.Unlock()
+	c.pass.Wake()
 }
 
 // deadlines steps every instance that waits without a report.
@@ -216,6 +235,30 @@ func (c *Control) purge(ctx context.Context, now time.Time) error {
 		}
 		return tx.Expire(ctx, now.Add(-48*time.Hour), now.Add(-90*24*time.Hour))
 	})
+}
+
+// ReportFrom is Report for what the node name says: of machines that are not
+// on it, it may say nothing.
+func (c *Control) ReportFrom(ctx context.Context, name string, statuses []plan.Status) error {
+	var own []plan.Status
+	err := c.db.Read(ctx, func(rx store.Rx) error {
+		for _, s := range statuses {
+			i, ok, err := rx.FindInstance(ctx, s.ID)
+			if err != nil {
+				return err
+			}
+			if ok && i.Node == name {
+				own = append(own, s)
+			} else if ok {
+				slog.Warn("node reports an instance that is not its own", "node", name, "instance", s.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.Report(ctx, own)
 }
 
 // Report takes what nodes say of their machines. It returns once that is durable.

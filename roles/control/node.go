@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"eucad/store"
+	"eucad/store/cloud"
 )
 
 // seenStep is how old the time at which a node was heard of may get in the
@@ -35,6 +36,27 @@ func (c *Control) Heard(ctx context.Context, name string, heard bool) error {
 		if n.Lost = !heard; heard {
 			n.Seen = tx.Now()
 		}
-		return tx.PutNode(ctx, n)
+		if err := tx.PutNode(ctx, n); err != nil {
+			return err
+		}
+		return impair(ctx, tx, name, !heard)
 	})
+}
+
+// impair notes in the instances of a node whether their status checks fail.
+func impair(ctx context.Context, tx store.Tx, node string, impaired bool) error {
+	all, err := tx.InstancesOnNode(ctx, node)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.Impaired == impaired || i.State != cloud.Running {
+			continue
+		}
+		i.Impaired, i.StatusSince = impaired, tx.Now()
+		if err := tx.PutInstance(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -133,16 +133,17 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 	}
 	c.markSent(starts, time.Now().UTC()) // a report may come before Deliver returns
 	all := c.joined(nil)
+	for name := range nodes {
+		if only != nil && nodes[name] != nil {
+			to(name).Full = true
+		}
+	}
 	for name, b := range batches {
 		if n := all[name]; n != nil {
+			b.Rev = d.next
 			if err := n.Deliver(*b); err != nil {
 				slog.Warn("node is told its whole plan again", "node", name, "err", err)
-				c.mu.Lock()
-				n.fresh = true
-				clear(n.vpcs)
-				n.hosts = 0
-				c.mu.Unlock()
-				c.pass.Wake()
+				c.again(n)
 			}
 		}
 	}
@@ -280,10 +281,10 @@ func (c *Control) readHosts(ctx context.Context, rx store.Rx) (*plan.HostsUpdate
 	}
 	hosts, zones := map[string]plan.Host{}, map[string]plan.Zone{}
 	for _, n := range nodes {
-		hosts[n.Name] = plan.Host{Zone: n.Zone, Tunnel: n.Net.Tunnel, Key: n.Net.Key, Endpoint: n.Net.Endpoint}
+		hosts[n.Name] = plan.Host{Zone: n.Zone, Addr: n.Net.Addr, Tunnel: n.Net.Tunnel, Key: n.Net.Key, Endpoint: n.Net.Endpoint}
 	}
 	for _, k := range clusters {
-		hosts[k.Head] = plan.Host{Zone: k.Zone, Tunnel: k.Net.Tunnel, Key: k.Net.Key, Endpoint: k.Net.Endpoint}
+		hosts[k.Head] = plan.Host{Zone: k.Zone, Addr: k.Net.Addr, Tunnel: k.Net.Tunnel, Key: k.Net.Key, Endpoint: k.Net.Endpoint}
 		zones[k.Zone] = plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime)}
 	}
 	return c.docs.setHosts(hosts, zones, max(rev, 1)), nil

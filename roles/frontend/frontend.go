@@ -14,7 +14,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +27,7 @@ import (
 	"eucad/api/sigv4"
 	"eucad/api/sts"
 	"eucad/roles/control"
+	"eucad/roles/peer"
 	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
@@ -37,7 +40,11 @@ type Options struct {
 	Endpoint   string // URL by which clients reach it; "" derives it from Listen
 	Region     string
 	Domain     string   // of public DNS names
-	Zones      []string // in order
+	Zones      []string // that there are from the first start on, in order; clusters that join bring theirs
+	Name       string   // of this host
+	Version    string   // of eucad
+	PeerListen string   // address for other hosts of the cloud, "0.0.0.0:8774"; "" takes none
+	Overcommit cloud.Overcommit
 	PublicPool netip.Prefix
 	Types      *cloud.Types
 	Policy     cloud.Policy // says where instances go; nil for the default one
@@ -46,19 +53,25 @@ type Options struct {
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
 
+	// ImagePath returns where the content of an image is, for other hosts.
+	ImagePath func(hash string) (string, bool)
+
 	// Import brings a disk image, kernel or ramdisk into the image directory.
 	Import admin.Importer
 }
 
 // A FrontEnd is the API side of a cloud.
 type FrontEnd struct {
-	Control *control.Control
+	Control   *control.Control
+	zoneNames atomic.Pointer[[]string]
 
 	opt      Options
 	db       *store.DB
 	listener net.Listener
 	admin    *admin.Server
+	ec2      *ec2.Server
 	api      http.Handler
+	peers    *peers // nil: the cloud has no other hosts
 }
 
 // shutdownTime bounds how long answers under way may still take.
@@ -108,21 +121,27 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.opt.PeerListen != "" {
+		if err := f.openPeers(ctx); err != nil {
+			return err
+		}
+	}
 	f.Control = control.New(f.db, plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU})
 	keys := &keyring{db: f.db, known: map[string]knownKey{}}
 	verifier := &sigv4.Verifier{Key: keys.find}
-	server := &ec2.Server{DB: f.db, Console: f.opt.Console, Cfg: ec2.Config{
-		Region: f.opt.Region, Domain: f.opt.Domain, Zones: f.opt.Zones,
+	f.ec2 = &ec2.Server{DB: f.db, Console: f.console, Cfg: ec2.Config{
+		Region: f.opt.Region, Domain: f.opt.Domain, Zones: f.zones,
 		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint, Policy: f.opt.Policy,
 	}}
 	f.api = &query.Handler{
-		Services: []*query.Service{server.Service(), sts.Service()},
+		Services: []*query.Service{f.ec2.Service(), sts.Service()},
 		Verify:   verifier.Verify,
 		PageKey:  []byte(pageKey),
 	}
 	f.admin = &admin.Server{
-		DB: f.db, Region: f.opt.Region, Zones: f.opt.Zones, Endpoint: f.opt.Endpoint,
+		DB: f.db, Region: f.opt.Region, Zones: f.zones, Endpoint: f.opt.Endpoint,
 		Images: filepath.Join(f.opt.Dir, "images"), Import: f.opt.Import,
+		Hosts:     f.hosts(),
 		PowerSave: f.opt.Policy != nil && f.opt.Policy.Name() == "powersave",
 	}
 	return nil
@@ -135,21 +154,101 @@ func (f *FrontEnd) firstAccount(ctx context.Context, tx store.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := f.readZones(ctx, tx.Rx); err != nil {
+		return err
+	}
 	if len(all) == 0 {
-		_, _, _, err := admin.AddAccount(ctx, f.db, tx, "admin", f.opt.Zones)
+		_, _, _, err := admin.AddAccount(ctx, f.db, tx, "admin", f.zones())
+		return err
+	}
+	return f.addSubnets(ctx, tx)
+}
+
+// addSubnets gives every default VPC a subnet in each zone.
+func (f *FrontEnd) addSubnets(ctx context.Context, tx store.Tx) error {
+	all, err := tx.Accounts(ctx)
+	if err != nil {
 		return err
 	}
 	for _, a := range all {
-		if err := tx.AddMissingSubnets(ctx, a.ID, f.opt.Zones); err != nil {
+		if err := tx.AddMissingSubnets(ctx, a.ID, f.zones()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// AddNode adds or updates the rows of nodes, which are in reach. A node that
-// is cordoned stays so.
+// zones returns the availability zones there are.
+func (f *FrontEnd) zones() []string { return *f.zoneNames.Load() }
+
+// readZones makes of the clusters in the store the zones there are.
+func (f *FrontEnd) readZones(ctx context.Context, rx store.Rx) error {
+	names := slices.Clone(f.opt.Zones)
+	clusters, err := rx.Clusters(ctx)
+	for _, c := range clusters {
+		if !slices.Contains(names, c.Zone) {
+			names = append(names, c.Zone)
+		}
+	}
+	f.zoneNames.Store(&names)
+	return err
+}
+
+// AddCluster adds or updates the row of a zone's head.
+func (f *FrontEnd) AddCluster(ctx context.Context, c cloud.Cluster) error {
+	return f.db.Write(ctx, func(tx store.Tx) error {
+		all, err := tx.Clusters(ctx)
+		if err != nil {
+			return err
+		}
+		for _, o := range all {
+			switch {
+			case o.Zone == c.Zone && o.Head != c.Head:
+				return fault("the zone %s has the head %s already; remove that one first (eucad node remove %s), or join %s as another zone", c.Zone, o.Head, o.Head, c.Head)
+			case o.Zone != c.Zone && o.PublicRange.IsValid() && c.PublicRange.IsValid() && o.PublicRange.Overlaps(c.PublicRange):
+				return fault("the public range %s of zone %s overlaps with %s of zone %s", c.PublicRange, c.Zone, o.PublicRange, o.Zone)
+			}
+		}
+		if c.PublicRange.IsValid() && f.opt.PublicPool.IsValid() && c.PublicRange.Overlaps(f.opt.PublicPool) && c.PublicRange != f.opt.PublicPool {
+			return fault("the public range %s of zone %s overlaps with the cloud's own %s", c.PublicRange, c.Zone, f.opt.PublicPool)
+		}
+		if err := tx.PutCluster(ctx, c); err != nil {
+			return err
+		}
+		if err := f.readZones(ctx, tx.Rx); err != nil {
+			return err
+		}
+		return f.addSubnets(ctx, tx)
+	})
+}
+
+// fault is a refusal that a host shows its operator.
+func fault(format string, args ...any) error {
+	return peer.Errorf(http.StatusConflict, "Conflict", format, args...)
+}
+
+// console asks the node of an instance what the instance wrote to its serial port.
+func (f *FrontEnd) console(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+	if out, when, err := f.opt.Console(ctx, i); f.peers == nil || !errors.Is(err, ErrNotHere) {
+		return out, when, err
+	}
+	return f.peers.console(ctx, i)
+}
+
+// ErrNotHere says that an instance's node is not in this process.
+var ErrNotHere = errors.New("the instance is on another host")
+
+// AddNode adds or updates the rows of nodes that this process plays itself.
 func (f *FrontEnd) AddNode(ctx context.Context, nodes ...cloud.Node) error {
+	if f.peers != nil {
+		f.peers.own(nodes)
+	}
+	return f.putNodes(ctx, nodes...)
+}
+
+// putNodes adds or updates the rows of nodes, which are in reach. A node that
+// is cordoned stays so.
+func (f *FrontEnd) putNodes(ctx context.Context, nodes ...cloud.Node) error {
 	return f.db.Write(ctx, func(tx store.Tx) error {
 		for _, n := range nodes {
 			was, _, err := tx.Node(ctx, n.Name)
@@ -180,6 +279,10 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 	g.Go(func() error { return serve(ctx, local, f.admin.Handler()) })
 	g.Go(func() error { return f.Control.Run(ctx) })
 	g.Go(func() error { return f.admin.CollectImages(ctx) })
+	if f.peers != nil {
+		g.Go(func() error { return f.peers.run(ctx) })
+		g.Go(func() error { return f.peers.watch(ctx) })
+	}
 	slog.Info("ready", "endpoint", f.opt.Endpoint)
 	return g.Wait()
 }

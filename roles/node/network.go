@@ -39,12 +39,18 @@ func (n *network) init(me string, net fabric.Network, log *slog.Logger) {
 // deliver takes what changed in the documents of VPCs and hosts. It returns
 // plan.ErrBase when a change is of another revision than we have.
 func (n *network) deliver(b plan.Batch) error {
-	if len(b.Vpcs)+len(b.Gone) == 0 && b.Hosts == nil || n.net == nil {
+	if len(b.Vpcs)+len(b.Gone) == 0 && b.Hosts == nil && !b.Full || n.net == nil {
 		return nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	dirty := map[string]bool{}
+	if b.Full { // whole documents follow
+		for id := range n.vpcs {
+			delete(n.vpcs, id)
+			dirty[id] = true
+		}
+	}
 	if b.Hosts != nil {
 		if err := n.hosts.Update(*b.Hosts); err != nil {
 			return err
@@ -69,6 +75,25 @@ func (n *network) deliver(b plan.Batch) error {
 	}
 	n.remake(dirty)
 	return nil
+}
+
+// snapshot adds the documents to a whole plan.
+func (n *network) snapshot(b *plan.Batch) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, v := range n.vpcs {
+		b.Vpcs = append(b.Vpcs, plan.VpcUpdate{ID: v.ID, Whole: v.Copy()})
+	}
+	h := plan.Hosts{}
+	h.Update(plan.HostsUpdate{Whole: &n.hosts})
+	b.Hosts = &plan.HostsUpdate{Whole: &h}
+}
+
+func (n *network) knownHosts() (h plan.Hosts) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h.Update(plan.HostsUpdate{Whole: &n.hosts})
+	return h
 }
 
 // remake makes routers of the documents ids, and has them applied. n.mu is held.

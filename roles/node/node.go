@@ -5,8 +5,9 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,7 +24,7 @@ import (
 // Options are what an Agent works with.
 type Options struct {
 	Name    string
-	Driver  hyper.Driver
+	Driver  hyper.Driver   // nil: no machines, as on a head that is no node
 	Network fabric.Network // nil: machines have no network
 
 	// Dir holds the disks of machines in machines/<id>/, as the driver keeps
@@ -38,7 +39,8 @@ type Options struct {
 	// and again with the same statuses when it fails.
 	Report func(ctx context.Context, s []plan.Status) error
 
-	Workers int // machines that are worked on at once; default 4
+	Workers int    // machines that are worked on at once; default 4
+	Keep    string // file to keep the plan in; "" keeps none
 }
 
 // An Agent applies the plan of one node.
@@ -46,7 +48,11 @@ type Agent struct {
 	opt Options
 	log *slog.Logger
 
+	changed chan struct{} // the plan is not as it was kept
+
 	mu       sync.Mutex
+	epoch    uint64 // of the plan
+	rev      uint64
 	machines map[string]*machine
 	byAddr   map[addrKey]string // instance by router and address, for its metadata
 	queue    []string           // machines to work on
@@ -79,7 +85,7 @@ func New(opt Options) *Agent {
 	if opt.Workers == 0 {
 		opt.Workers = 4
 	}
-	a := &Agent{opt: opt, log: slog.With("node", opt.Name), machines: map[string]*machine{}, byAddr: map[addrKey]string{}}
+	a := &Agent{opt: opt, log: slog.With("node", opt.Name), changed: make(chan struct{}, 1), machines: map[string]*machine{}, byAddr: map[addrKey]string{}}
 	a.some = sync.NewCond(&a.mu)
 	a.net.init(opt.Name, opt.Network, a.log)
 	a.reports.init()
@@ -90,6 +96,16 @@ func New(opt Options) *Agent {
 // the hypervisor as long as it takes.
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	if a.opt.Keep != "" {
+		if err := a.restore(a.opt.Keep); err != nil {
+			return err
+		}
+		g.Go(func() error { return a.keepPlan(ctx, a.opt.Keep) })
+	}
+	if a.opt.Driver == nil {
+		g.Go(func() error { return a.net.run(ctx) })
+		return g.Wait()
+	}
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { return a.reports.run(ctx, a.opt.Report, a.log) })
 	g.Go(func() error { return a.net.run(ctx) })
@@ -110,6 +126,26 @@ func (a *Agent) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// ErrOlder says that a plan is older than the one this host has.
+var ErrOlder = errors.New("refused a plan that is older than the one this host has")
+
+// Take is Deliver for what comes over the wire: a plan that is older than what
+// this host has is refused.
+func (a *Agent) Take(m plan.Message) error {
+	a.mu.Lock()
+	if m.Epoch < a.epoch || m.Epoch == a.epoch && m.Rev < a.rev {
+		defer a.mu.Unlock()
+		return fmt.Errorf("%w: it has epoch %d revision %d, and %d.%d was sent; if the front end's store was restored, restore it by eucad restore", ErrOlder, a.epoch, a.rev, m.Epoch, m.Rev)
+	}
+	if m.Epoch > a.epoch && !m.Full {
+		defer a.mu.Unlock()
+		return fmt.Errorf("%w: epoch %d begins with the whole plan", plan.ErrBase, m.Epoch)
+	}
+	a.epoch, a.rev = m.Epoch, m.Rev
+	a.mu.Unlock()
+	return a.Deliver(m.Batch)
+}
+
 // Deliver merges b into the plan and returns at once. It returns plan.ErrBase
 // when b does not follow on what was delivered before: the whole plan is needed.
 func (a *Agent) Deliver(b plan.Batch) error {
@@ -119,6 +155,13 @@ func (a *Agent) Deliver(b plan.Batch) error {
 	a.drop(b.Drop)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if b.Full {
+		a.letGo(b.Machines)
+	}
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
 	for _, w := range b.Machines {
 		m := a.machines[w.ID]
 		if m == nil {
@@ -136,6 +179,26 @@ func (a *Agent) Deliver(b plan.Batch) error {
 		}
 	}
 	return nil
+}
+
+// letGo forgets machines that a whole plan does not have. Those that are on
+// the host are orphans then: they are left alone, for only a plan that names a
+// guest as ended may end it. a.mu is held.
+func (a *Agent) letGo(named []plan.Machine) {
+	have := make(map[string]bool, len(named))
+	for _, m := range named {
+		have[m.ID] = true
+	}
+	for id, m := range a.machines {
+		if have[id] {
+			continue
+		}
+		if m.known.State != hyper.Absent {
+			a.log.Warn("the plan does not know a guest any more; it is left alone (eucad doctor lists such)", "instance", id)
+		}
+		a.setAddresses(m, plan.Machine{})
+		delete(a.machines, id)
+	}
 }
 
 // setAddresses notes at which addresses the machine asks for its metadata.
@@ -165,6 +228,21 @@ func (a *Agent) Metadata(router string, addr netip.Addr) (cloud.Metadata, bool) 
 	return *m.want.Metadata, true
 }
 
+// Hosts returns who is in the cloud, as last told.
+func (a *Agent) Hosts() plan.Hosts { return a.net.knownHosts() }
+
+// Needs reports whether a machine in the plan needs the image with this content hash.
+func (a *Agent) Needs(hash string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.machines {
+		if m.want.Kernel == hash || m.want.Initrd == hash || slices.ContainsFunc(m.want.Disks, func(d hyper.Disk) bool { return d.Base == hash }) {
+			return true
+		}
+	}
+	return false
+}
+
 // Console returns what instance id last wrote to its serial port, and when.
 func (a *Agent) Console(ctx context.Context, id string) ([]byte, time.Time, error) {
 	return a.opt.Driver.Console(ctx, id)
@@ -173,6 +251,9 @@ func (a *Agent) Console(ctx context.Context, id string) ([]byte, time.Time, erro
 // Orphans returns the machines of ours on this host that the plan does not
 // know. They are left alone.
 func (a *Agent) Orphans(ctx context.Context) ([]string, error) {
+	if a.opt.Driver == nil {
+		return nil, nil
+	}
 	all, err := a.opt.Driver.List(ctx)
 	if err != nil {
 		return nil, err
@@ -283,13 +364,6 @@ func (a *Agent) requeue(id string, d time.Duration) {
 			a.enqueue(id, m)
 		}
 	})
-}
-
-// machineIDs returns the ids in the plan, sorted.
-func (a *Agent) machineIDs() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Sorted(maps.Keys(a.machines))
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

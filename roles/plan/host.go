@@ -17,6 +17,7 @@ type Hosts struct {
 // A Host is a machine of the cloud.
 type Host struct {
 	Zone     string
+	Addr     string     `json:",omitempty"` // of its peer API
 	Tunnel   netip.Addr `json:",omitzero"`  // where it takes other hosts' guests' packets; the zero Addr: nowhere
 	Key      string     `json:",omitempty"` // public key in the mesh, base64
 	Endpoint string     `json:",omitempty"` // where its mesh is reached: address:port
@@ -55,6 +56,9 @@ func (h *Hosts) Update(u HostsUpdate) error {
 	}
 	if u.Base != h.Rev {
 		return fmt.Errorf("%w: hosts are of %d, the update is of %d", ErrBase, h.Rev, u.Base)
+	}
+	if h.Hosts == nil {
+		h.Hosts, h.Zones = map[string]Host{}, map[string]Zone{}
 	}
 	for name, v := range u.Hosts {
 		if v == nil {

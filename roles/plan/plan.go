@@ -11,6 +11,9 @@ import (
 // A Batch is what changed in the plan of one node. A batch may repeat what
 // the node already knows: applying twice changes nothing.
 type Batch struct {
+	Rev  uint64 `json:",omitempty"` // of the store, up to which all is told
+	Full bool   `json:",omitempty"` // this is the whole plan: nothing else is in it
+
 	Machines []Machine    `json:",omitempty"`
 	Forget   []string     `json:",omitempty"` // instances that are terminated: nobody asks for them again
 	Hosts    *HostsUpdate `json:",omitempty"`

@@ -249,7 +249,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 	h.start()
 	time.Sleep(5 * time.Second) // idle, as the name says
-	status := h.ok("sh", "-c", "cat /proc/$(pgrep -x -f '"+h.eucad+" --role .*')/status")
+	status := h.ok("sh", "-c", "cat /proc/$(pgrep -x -f '"+h.eucad+" --dir .*')/status")
 	kib, _ := strconv.Atoi(regexp.MustCompile(`VmRSS:\s+(\d+)`).FindStringSubmatch(status)[1])
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(median(took).Microseconds())/1000, "ready-ms")

@@ -84,6 +84,26 @@ const url = "http://127.0.0.1:8773"
 // newHost returns a machine on which eucad runs with the flags.
 func newHost(t testing.TB, flags ...string) *host {
 	t.Helper()
+	h := newMachine(t, append([]string{"--role", "all"}, flags...)...)
+	h.start()
+	h.credentials()
+	return h
+}
+
+// credentials has AWS's tools on the machine use the cloud's first account.
+func (h *host) credentials() {
+	h.t.Helper()
+	h.env = nil
+	for line := range strings.Lines(h.ok(h.eucad, "credentials", "--env", "--dir", h.dir)) {
+		if kv, ok := strings.CutPrefix(strings.TrimSpace(line), "export "); ok {
+			h.env = append(h.env, kv)
+		}
+	}
+}
+
+// newMachine returns a machine on which eucad is to run with the flags.
+func newMachine(t testing.TB, flags ...string) *host {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("real guests take their time; not with -short")
 	}
@@ -101,18 +121,12 @@ func newHost(t testing.TB, flags ...string) *host {
 	}
 	h := &host{Daemon: libvirttest.NewPrivate(t), t: t, eucad: files.eucad, tiny: files.tiny, flags: flags}
 	h.dir = filepath.Join(h.Dir, "eucad")
-	h.start()
 	t.Cleanup(func() {
+		h.stop(syscall.SIGTERM)
 		if t.Failed() {
 			t.Logf("eucad's log:\n%s", h.log.String())
 		}
-		h.stop(syscall.SIGTERM)
 	})
-	for line := range strings.Lines(h.ok(h.eucad, "credentials", "--env", "--dir", h.dir)) {
-		if kv, ok := strings.CutPrefix(strings.TrimSpace(line), "export "); ok {
-			h.env = append(h.env, kv)
-		}
-	}
 	return h
 }
 
@@ -132,7 +146,7 @@ func (h *host) start() {
 // launch starts eucad.
 func (h *host) launch() {
 	h.t.Helper()
-	args := append([]string{"--role", "all", "--dir", h.dir}, h.flags...)
+	args := append([]string{"--dir", h.dir}, h.flags...)
 	h.run = h.Command(context.Background(), h.eucad, args...)
 	h.run.Stdout, h.run.Stderr = &h.log, &h.log
 	if err := h.run.Start(); err != nil {
@@ -145,7 +159,7 @@ func (h *host) stop(sig syscall.Signal) {
 	if h.run == nil {
 		return
 	}
-	h.try("pkill", "-"+strconv.Itoa(int(sig)), "-x", "-f", h.eucad+" --role .*")
+	h.try("pkill", "-"+strconv.Itoa(int(sig)), "-x", "-f", h.eucad+" --dir .*")
 	h.run.Wait()
 	h.run = nil
 }

@@ -1,0 +1,321 @@
+package frontend
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"eucad/api/admin"
+	"eucad/roles/peer"
+	"eucad/roles/plan"
+	"eucad/store"
+	"eucad/store/cloud"
+)
+
+// leaseTime is how long a host that says nothing is taken to be there.
+const leaseTime = 10 * time.Second
+
+// peers is the side of a front end that other hosts of the cloud meet.
+type peers struct {
+	f         *FrontEnd
+	epoch     uint64
+	authority *peer.Authority
+	creds     *peer.Credentials
+	listener  net.Listener
+	deny      *peer.DenyList
+
+	mu      sync.Mutex
+	clients map[string]*peer.Client // by address and identity
+	seen    map[string]time.Time    // when a node was last heard of; the time is this process's
+	ours    map[string]bool         // nodes that this process plays itself: they are there
+}
+
+// openPeers makes the cloud's authority and listens for other hosts.
+func (f *FrontEnd) openPeers(ctx context.Context) error {
+	ca, err := peer.OpenCA(filepath.Join(f.opt.Dir, "ca"))
+	if err != nil {
+		return err
+	}
+	p := &peers{f: f, deny: &peer.DenyList{}, clients: map[string]*peer.Client{}, seen: map[string]time.Time{}, ours: map[string]bool{}}
+	var gossip [2][]byte
+	err = f.db.Write(ctx, func(tx store.Tx) (err error) {
+		epoch, err := setting(ctx, tx, "epoch", func() string { return strconv.FormatInt(tx.Now().Unix(), 10) })
+		if err != nil {
+			return err
+		}
+		if p.epoch, err = strconv.ParseUint(epoch, 10, 64); err != nil {
+			return err
+		}
+		for n, name := range []string{"gossip-lan", "gossip-wan"} {
+			key, err := setting(ctx, tx, name, func() string { return hex.EncodeToString(peer.NewGossipKey()) })
+			if err != nil {
+				return err
+			}
+			if gossip[n], err = hex.DecodeString(key); err != nil {
+				return fmt.Errorf("setting %s: %w", name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	store := trust{f.db}
+	p.authority = &peer.Authority{CA: ca, Tokens: store, Names: store, Deny: p.deny, Welcome: func(_ context.Context, id peer.Identity) (peer.Welcome, error) {
+		w := peer.Welcome{LAN: [][]byte{gossip[0]}}
+		if id.Role != peer.Node {
+			w.WAN = [][]byte{gossip[1]}
+		}
+		return w, nil
+	}}
+	if p.creds, err = p.authority.Credentials(ctx, f.opt.Name); err != nil {
+		return err
+	}
+	if p.listener, err = net.Listen("tcp", f.opt.PeerListen); err != nil {
+		return fmt.Errorf("listen for other hosts: %w", err)
+	}
+	f.peers = p
+	return nil
+}
+
+// setting returns what is kept under name, made when there is nothing.
+func setting(ctx context.Context, tx store.Tx, name string, make func() string) (string, error) {
+	v, err := tx.Setting(ctx, name)
+	if err == nil && v == "" {
+		v = make()
+		err = tx.PutSetting(ctx, name, v)
+	}
+	return v, err
+}
+
+// handler is what hosts of the cloud may ask.
+func (p *peers) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+plan.PlanPath, p.plan)
+	mux.HandleFunc("POST "+plan.ReportPath, peer.Handle(p.report))
+	mux.HandleFunc("POST "+plan.HelloPath, peer.Handle(p.hello))
+	mux.HandleFunc("POST "+plan.LeasePath, peer.Handle(p.lease))
+	mux.HandleFunc("GET "+plan.ImagePath+"{hash}", p.image)
+	return peer.Only(mux, peer.Node, peer.Cluster)
+}
+
+func (p *peers) run(ctx context.Context) error {
+	s := peer.NewServer(peer.ServerOptions{Credentials: p.creds, Version: p.f.opt.Version, Deny: p.deny, Open: p.authority, Handler: p.handler()})
+	return s.Serve(ctx, p.listener)
+}
+
+// plan streams the caller's plan.
+func (p *peers) plan(w http.ResponseWriter, r *http.Request) {
+	id := peer.Caller(r.Context())
+	s := newSession(p.epoch)
+	p.f.Control.Join(id.Name, s, true)
+	defer p.f.Control.Leave(id.Name, s)
+	slog.Info("host takes its plan", "node", id.Name, "role", string(id.Role))
+	err := peer.Stream(w, r, s.next)
+	if err != nil && r.Context().Err() == nil {
+		slog.Warn("host takes its plan no more", "node", id.Name, "err", err)
+	}
+}
+
+// report takes what became of the caller's machines.
+func (p *peers) report(ctx context.Context, all []plan.Status) (struct{}, error) {
+	p.heard(peer.Caller(ctx).Name)
+	return struct{}{}, p.f.Control.ReportFrom(ctx, peer.Caller(ctx).Name, all)
+}
+
+// hello takes what a host says of itself.
+func (p *peers) hello(ctx context.Context, in plan.Hello) (plan.Lease, error) {
+	id := peer.Caller(ctx)
+	if in.Node != nil {
+		n := cloud.Node{Name: id.Name, Zone: id.Zone, Arch: in.Node.Arch, Kind: in.Node.Kind, Seen: time.Now().UTC(), Version: in.Version, Net: in.Net}
+		n.SetHost(in.Node.Host, p.f.opt.Overcommit)
+		if err := p.f.putNodes(ctx, n); err != nil {
+			return plan.Lease{}, err
+		}
+	}
+	if in.Cluster != nil {
+		if id.Role != peer.Cluster {
+			return plan.Lease{}, peer.Errorf(http.StatusForbidden, peer.WrongRole, "%s is not the head of a zone: its certificate says %s", id.Name, id.Role)
+		}
+		c := cloud.Cluster{Zone: id.Zone, Head: id.Name, Regime: string(in.Cluster.Regime), PublicRange: in.Cluster.PublicRange, Net: in.Net, Version: in.Version, Seen: time.Now().UTC()}
+		if err := p.f.AddCluster(ctx, c); err != nil {
+			return plan.Lease{}, err
+		}
+	}
+	return p.lease(ctx, struct{}{})
+}
+
+// lease notes that the caller is there.
+func (p *peers) lease(ctx context.Context, _ struct{}) (plan.Lease, error) {
+	p.heard(peer.Caller(ctx).Name)
+	return plan.Lease{Seconds: int(leaseTime.Seconds())}, nil
+}
+
+func (p *peers) own(nodes []cloud.Node) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range nodes {
+		p.ours[n.Name] = true
+	}
+}
+
+func (p *peers) heard(name string) {
+	p.mu.Lock()
+	p.seen[name] = time.Now()
+	p.mu.Unlock()
+}
+
+// watch tells Control which nodes are heard of, until ctx ends. Hosts that are
+// known when the front end starts have a lease from then on: its own absence
+// must not make it think that all others went.
+func (p *peers) watch(ctx context.Context) error {
+	start := time.Now()
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		var nodes []cloud.Node
+		err := p.f.db.Read(ctx, func(rx store.Rx) (err error) {
+			nodes, err = rx.Nodes(ctx)
+			return err
+		})
+		if err != nil {
+			slog.Error("cannot look for nodes", "err", err)
+			continue
+		}
+		for _, n := range nodes {
+			p.mu.Lock()
+			last, ok := p.seen[n.Name]
+			ours := p.ours[n.Name]
+			p.mu.Unlock()
+			if ours {
+				continue
+			}
+			if !ok {
+				last = start
+			}
+			here := time.Since(last) < leaseTime
+			if here == n.Lost || here && ok && time.Since(n.Seen) > time.Minute {
+				if err := p.f.Control.Heard(ctx, n.Name, here); err != nil && ctx.Err() == nil {
+					slog.Error("cannot note whether a node is heard of", "node", n.Name, "err", err)
+				}
+			}
+		}
+	}
+}
+
+// image sends the content of an image.
+func (p *peers) image(w http.ResponseWriter, r *http.Request) {
+	path, ok := p.f.opt.ImagePath(r.PathValue("hash"))
+	if !ok {
+		peer.ServeError(w, r, peer.Errorf(http.StatusNotFound, peer.NotFound, "there is no image with the content %q", r.PathValue("hash")))
+		return
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		peer.ServeError(w, r, err)
+		return
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
+	}
+	io.Copy(w, f)
+}
+
+// console asks the node of an instance, by way of its zone's head if the zone
+// has one of its own, what the instance wrote to its serial port.
+func (p *peers) console(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+	c, err := p.node(ctx, i.Node)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	var out plan.Console
+	if err := c.Call(ctx, "GET", plan.ConsolePath+i.ID, nil, &out); err != nil {
+		return nil, time.Time{}, fmt.Errorf("console of %s on %s: %w", i.ID, i.Node, err)
+	}
+	if out.AtMS == 0 {
+		return out.Output, time.Time{}, nil
+	}
+	return out.Output, time.UnixMilli(out.AtMS).UTC(), nil
+}
+
+var errNoWay = errors.New("the host has not said where it is reached")
+
+// node returns a client of the node.
+func (p *peers) node(ctx context.Context, name string) (*peer.Client, error) {
+	var n cloud.Node
+	var k cloud.Cluster
+	var headed bool
+	err := p.f.db.Read(ctx, func(rx store.Rx) (err error) {
+		var ok bool
+		if n, ok, err = rx.Node(ctx, name); err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("there is no node %s", name)
+		}
+		k, headed, err = rx.Cluster(ctx, n.Zone)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if headed && k.Head != p.f.opt.Name {
+		c, err := p.client(k.Net.Addr, peer.Identity{Role: peer.Cluster, Name: k.Head, Zone: k.Zone})
+		if err != nil {
+			return nil, err
+		}
+		return c.Under("/node/" + name), nil
+	}
+	return p.client(n.Net.Addr, peer.Identity{Role: peer.Node, Name: name, Zone: n.Zone})
+}
+
+func (p *peers) client(addr string, id peer.Identity) (*peer.Client, error) {
+	if addr == "" {
+		return nil, fmt.Errorf("%s: %w", id.Name, errNoWay)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := strings.Join([]string{addr, id.String()}, " ")
+	c := p.clients[key]
+	if c == nil {
+		c = peer.NewClient(peer.ClientOptions{Address: addr, Peer: id, Credentials: p.creds, Version: p.f.opt.Version})
+		p.clients[key] = c
+	}
+	return c, nil
+}
+
+// hosts returns what takes in other hosts, nil for nothing.
+func (f *FrontEnd) hosts() admin.Hosts {
+	if f.peers == nil {
+		return nil
+	}
+	return f.peers
+}
+
+// CreateToken returns a token by which one host may join; see admin.Hosts.
+func (p *peers) CreateToken(ctx context.Context, role, zone string, life time.Duration) (string, error) {
+	t, err := p.authority.CreateToken(ctx, peer.Role(role), zone, life)
+	return t.String(), err
+}
+
+// RevokeToken takes a token back; see admin.Hosts.
+func (p *peers) RevokeToken(ctx context.Context, id string) error {
+	return p.authority.Tokens.Revoke(ctx, id, time.Now())
+}

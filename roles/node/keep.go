@@ -1,0 +1,83 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"eucad/roles/plan"
+)
+
+// keepEvery is how often, at most, the plan is written down while it changes.
+const keepEvery = 200 * time.Millisecond
+
+// A kept plan is the whole of it as it was last delivered.
+type kept struct {
+	Epoch uint64
+	Plan  plan.Batch
+}
+
+// snapshot returns the whole plan.
+func (a *Agent) snapshot() kept {
+	a.mu.Lock()
+	k := kept{Epoch: a.epoch, Plan: plan.Batch{Rev: a.rev, Full: true}}
+	for _, m := range a.machines {
+		k.Plan.Machines = append(k.Plan.Machines, m.want)
+	}
+	a.mu.Unlock()
+	a.net.snapshot(&k.Plan)
+	return k
+}
+
+// keepPlan writes the plan to the file name whenever it changed, until ctx ends.
+func (a *Agent) keepPlan(ctx context.Context, name string) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.changed:
+		}
+		if err := writeFile(name, a.snapshot()); err != nil {
+			a.log.Error("cannot keep the plan; without a front end in reach this host would start again with an older one", "err", err)
+		}
+		if !sleep(ctx, keepEvery) {
+			return nil
+		}
+	}
+}
+
+// restore delivers the plan in the file name, if there is one: with no front
+// end in reach the host goes on with it.
+func (a *Agent) restore(name string) error {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var k kept
+	if err := json.Unmarshal(b, &k); err != nil {
+		return fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
+	}
+	return a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
+}
+
+// writeFile writes v as JSON, so that the file has all of it or is as before.
+func writeFile(name string, v any) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".plan-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	err = errors.Join(json.NewEncoder(f).Encode(v), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,60 @@
+package plan
+
+import (
+	"net/netip"
+
+	"eucad/store/cloud"
+)
+
+// A Message is one line of the stream by which a front end tells a host its
+// plan. Epoch tells one life of the store from another (it grows when a store
+// is restored), and Rev of the Batch one moment of it from another: a host
+// refuses what is older than what it has.
+type Message struct {
+	Epoch uint64
+	Batch
+}
+
+// A Hello is what a host tells the front end of itself, when it starts and
+// whenever it changes.
+type Hello struct {
+	Version string
+	Net     cloud.Net
+	Node    *NodeHello    `json:",omitempty"` // it runs guests
+	Cluster *ClusterHello `json:",omitempty"` // it is a zone's head
+}
+
+// A NodeHello is what a node has to give.
+type NodeHello struct {
+	Arch, Kind string
+	Host       cloud.Capacity // for guests, before over-commit
+}
+
+// A ClusterHello is how a head's zone meets the world.
+type ClusterHello struct {
+	Regime      Regime
+	PublicRange netip.Prefix `json:",omitzero"`
+}
+
+// Paths of the front end's peer API. Statuses go to ReportPath, a Hello to
+// HelloPath; PlanPath streams Messages; LeasePath keeps a host's lease.
+const (
+	PlanPath   = "/plan"
+	ReportPath = "/report"
+	HelloPath  = "/hello"
+	LeasePath  = "/lease"
+	ImagePath  = "/image/" // and a content hash
+
+	ConsolePath = "/console/" // of a node, and an instance id
+)
+
+// A Lease is the front end's word that it has heard of a host.
+type Lease struct {
+	Seconds int // for which the host counts as there
+}
+
+// A Console is what a guest last wrote to its serial port.
+type Console struct {
+	Output []byte
+	AtMS   int64 // Unix time; 0 for never
+}

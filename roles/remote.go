@@ -1,0 +1,286 @@
+package roles
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eucad/hyper/disk"
+	"eucad/roles/cluster"
+	"eucad/roles/peer"
+	"eucad/roles/plan"
+	"eucad/store/cloud"
+)
+
+const (
+	leaseEvery = 3 * time.Second // between signs of life
+	retryMin   = time.Second     // between tries to reach the front end
+	retryMax   = 30 * time.Second
+)
+
+// A remote is a host of a cloud whose front end is another one.
+type remote struct {
+	c     Config
+	host  host
+	creds *peer.Credentials
+	up    *peer.Client   // the front end's peer API, by way of the head if that is how we joined
+	zone  *cluster.Head  // nil: this host is no zone's head
+	peers netip.AddrPort // where other hosts reach us
+	cache *disk.Cache
+}
+
+// runRemote plays the roles node and cluster for a front end elsewhere.
+func runRemote(ctx context.Context, c Config) (err error) {
+	r := &remote{c: c}
+	if err := os.MkdirAll(c.Dir, 0o711); err != nil {
+		return err
+	}
+	if r.creds, err = join(ctx, c); err != nil {
+		return err
+	}
+	id, address := r.creds.Server()
+	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
+	if id.Role == peer.Cluster {
+		r.up = r.up.Under("/frontend")
+	}
+	defer r.up.Close()
+	if r.peers, err = advertised(c, address); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.PeerListen)
+	if err != nil {
+		return fmt.Errorf("listen for other hosts: %w", err)
+	}
+	defer l.Close()
+	r.cache, err = disk.NewCache(disk.CacheOptions{Dir: filepath.Join(c.Dir, "cache"), Fetch: r.fetch, InUse: r.inUse})
+	if err != nil {
+		return err
+	}
+	if err := r.openHost(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.host.close()) }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.host.agent.Run(ctx) })
+	g.Go(func() error { return r.creds.Run(ctx, r.renew) })
+	g.Go(func() error { return r.server().Serve(ctx, l) })
+	g.Go(func() error { return r.follow(ctx) })
+	g.Go(func() error { return r.greet(ctx) })
+	slog.Info("ready", "node", r.creds.Identity().Name, "zone", r.creds.Identity().Zone, "peers", r.peers.String())
+	return g.Wait()
+}
+
+// join returns what this host is known by in its cloud: kept from an earlier
+// start, or got for the token.
+func join(ctx context.Context, c Config) (*peer.Credentials, error) {
+	dir := filepath.Join(c.Dir, "peer")
+	creds, err := peer.LoadCredentials(dir)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return creds, err
+	}
+	if c.Token == "" || c.Join == "" {
+		return nil, errors.New("this host has not joined a cloud yet: make a token on the front end (eucad token create --role node --zone ZONE), and start with --join HOST:PORT --token TOKEN")
+	}
+	name, err := nodeName(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	role := peer.Node
+	if slices.Contains(c.Roles, "cluster") {
+		role = peer.Cluster
+	}
+	for wait := retryMin; ; wait = min(2*wait, retryMax) {
+		creds, err := peer.Join(ctx, peer.JoinOptions{Token: c.Token, Address: c.Join, Name: name, Role: role, Zone: c.Zone, Dir: dir, Version: Version})
+		if err == nil || peer.ErrorCode(err) != "" || ctx.Err() != nil {
+			return creds, err
+		}
+		slog.Warn("cannot join yet", "front_end", c.Join, "err", err)
+		if !pause(ctx, wait) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// advertised returns where other hosts reach this one: the address it has
+// towards the host it joined, unless it listens on another one.
+func advertised(c Config, toward string) (netip.AddrPort, error) {
+	listen, err := netip.ParseAddrPort(c.PeerListen)
+	if err != nil {
+		return listen, fmt.Errorf("--peer-listen %s is no address such as 0.0.0.0:8774", c.PeerListen)
+	}
+	if !listen.Addr().IsUnspecified() {
+		return listen, nil
+	}
+	conn, err := net.Dial("udp", toward) // sends nothing
+	if err != nil {
+		return listen, fmt.Errorf("find the address towards %s: %w", toward, err)
+	}
+	defer conn.Close()
+	return netip.AddrPortFrom(conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), listen.Port()), nil
+}
+
+// openHost brings what the roles need of this machine under our hand.
+func (r *remote) openHost() error {
+	o := hostOptions{
+		name: r.creds.Identity().Name, tunnel: r.peers.Addr(), keep: "plan.json",
+		image: r.cache.Get,
+		report: func(ctx context.Context, s []plan.Status) error {
+			return r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
+		},
+		machines: slices.Contains(r.c.Roles, "node"),
+	}
+	if err := r.host.open(r.c, o); err != nil {
+		return err
+	}
+	if slices.Contains(r.c.Roles, "cluster") {
+		r.zone = cluster.New(cluster.Options{
+			Self: r.creds.Identity(), Credentials: r.creds, Version: Version, FrontEnd: r.up,
+			Hosts: r.host.agent.Hosts, Image: r.cache.Get,
+		})
+	}
+	return nil
+}
+
+// server is where other hosts reach this one.
+func (r *remote) server() *peer.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+plan.ConsolePath+"{id}", r.console)
+	o := peer.ServerOptions{Credentials: r.creds, Version: Version, Handler: peer.Only(mux, peer.FrontEnd, peer.Cluster)}
+	if r.zone != nil {
+		o.Open, o.Handler = r.zone.Open(), r.zone.Handler(mux)
+	}
+	return peer.NewServer(o)
+}
+
+func (r *remote) console(w http.ResponseWriter, req *http.Request) {
+	out, when, err := r.host.agent.Console(req.Context(), req.PathValue("id"))
+	if err != nil {
+		peer.ServeError(w, req, err)
+		return
+	}
+	c := plan.Console{Output: out}
+	if !when.IsZero() {
+		c.AtMS = when.UnixMilli()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(c)
+}
+
+// follow takes the plan as it changes, until ctx ends. What is refused is
+// logged, and asked for again: the whole plan comes with each new stream.
+func (r *remote) follow(ctx context.Context) error {
+	for wait := retryMin; ; {
+		start := time.Now()
+		err := r.up.Watch(ctx, plan.PlanPath, "", func(_ string, data json.RawMessage) error {
+			var m plan.Message
+			if err := json.Unmarshal(data, &m); err != nil {
+				return err
+			}
+			return r.host.agent.Take(m)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(start) > retryMax {
+			wait = retryMin
+		}
+		slog.Error("the plan does not come", "err", err)
+		if !pause(ctx, wait) {
+			return nil
+		}
+		wait = min(2*wait, retryMax)
+	}
+}
+
+// greet tells the front end what this host is and has, and then that it is
+// still there.
+func (r *remote) greet(ctx context.Context) error {
+	said := false
+	for {
+		var err error
+		if !said {
+			if err = r.hello(ctx); err == nil {
+				said = true
+			}
+		} else {
+			err = r.up.Call(ctx, "POST", plan.LeasePath, struct{}{}, nil)
+		}
+		wait := leaseEvery
+		if err != nil && ctx.Err() == nil {
+			if code := peer.ErrorCode(err); code != "" && code != peer.Unreachable {
+				slog.Error("the front end refuses this host", "err", err)
+				wait = retryMax
+			} else {
+				slog.Debug("the front end does not answer", "err", err)
+			}
+			said = false // it may be another one, or have lost what it knew
+		}
+		if !pause(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+func (r *remote) hello(ctx context.Context) error {
+	in := plan.Hello{Version: Version, Net: cloud.Net{Addr: r.peers.String(), Tunnel: r.peers.Addr()}}
+	if r.host.driver != nil {
+		has, err := r.host.driver.Host(ctx)
+		if err != nil {
+			return err
+		}
+		in.Node = &plan.NodeHello{Arch: has.Arch, Kind: has.Kind, Host: capacity(has)}
+	}
+	if r.zone != nil {
+		in.Cluster = &plan.ClusterHello{Regime: plan.Regime(r.c.Regime)}
+	}
+	return r.up.Call(ctx, "POST", plan.HelloPath, in, nil)
+}
+
+func (r *remote) renew(ctx context.Context, in peer.RenewRequest) (peer.Issued, error) {
+	return r.up.Renew(ctx, in)
+}
+
+// fetch copies the content of an image from the head or the front end.
+func (r *remote) fetch(ctx context.Context, hash string, w io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, "GET", plan.ImagePath+hash, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := r.up.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+func (r *remote) inUse(hash string) bool { return r.host.agent != nil && r.host.agent.Needs(hash) }
+
+// pause waits about d (a quarter less or more, so that hosts don't come all at
+// once), and reports whether ctx still goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d*3/4 + rand.N(d/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

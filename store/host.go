@@ -1,0 +1,42 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"eucad/store/cloud"
+)
+
+var joinTokens = newTable("join_token", func(t *cloud.JoinToken) string { return t.ID }, func(*cloud.JoinToken) string { return "" }, "", nil)
+
+// JoinTokens returns all tokens by which hosts may join or did.
+func (rx Rx) JoinTokens(ctx context.Context) ([]cloud.JoinToken, error) {
+	return joinTokens.list(ctx, rx, "", nil)
+}
+
+// JoinToken returns the token id, and whether there is one.
+func (rx Rx) JoinToken(ctx context.Context, id string) (cloud.JoinToken, bool, error) {
+	return joinTokens.find(ctx, rx, id)
+}
+
+// PutJoinToken adds or replaces t.
+func (tx Tx) PutJoinToken(ctx context.Context, t cloud.JoinToken) error {
+	return joinTokens.put(ctx, tx, &t)
+}
+
+// ClaimHost gives the name in identity to the host with this key, unless
+// another key has it: then it returns false.
+func (tx Tx) ClaimHost(ctx context.Context, identity, key string) (bool, error) {
+	var holder string
+	err := tx.c.queryRow(ctx, `SELECT key FROM host_key WHERE identity = ?`, identity).Scan(&holder)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, tx.c.exec(ctx, `INSERT INTO host_key (identity, key) VALUES (?, ?)`, identity, key)
+	}
+	return holder == key, err
+}
+
+// FreeHost gives up the name in identity: another host may have it.
+func (tx Tx) FreeHost(ctx context.Context, identity string) error {
+	return tx.c.exec(ctx, `DELETE FROM host_key WHERE identity = ?`, identity)
+}
