@@ -20,6 +20,12 @@ func nodeCommand() *cli.Command {
 			{Name: "list", Usage: "list nodes with what they have and what is used of it", Flags: []cli.Flag{jsonFlag}, Action: listNodes},
 			{Name: "cordon", Usage: "place no more instances on a node; those it has stay", ArgsUsage: "NAME", Flags: []cli.Flag{jsonFlag}, Action: cordonNode},
 			{Name: "uncordon", Usage: "place instances on a node again", ArgsUsage: "NAME", Flags: []cli.Flag{jsonFlag}, Action: cordonNode},
+			{
+				Name: "drain", Usage: "cordon a node, and list the instances that keep it in use: their disks are there", ArgsUsage: "NAME",
+				Flags:  []cli.Flag{&cli.BoolFlag{Name: "stop", Usage: "stop them"}, jsonFlag},
+				Action: drainNode,
+			},
+			{Name: "remove", Usage: "let a host with nothing on it, or the head of a zone, out of the cloud", ArgsUsage: "NAME", Action: removeNode},
 		},
 	}
 }

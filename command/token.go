@@ -23,6 +23,7 @@ func tokenCommand() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "role", Value: "node", Usage: "what the host will be: node, or cluster (the head of a zone)"},
 					&cli.StringFlag{Name: "zone", Required: true, Usage: "availability zone it will be in"},
+					&cli.StringFlag{Name: "name", Usage: "a host that was removed, which is welcome again"},
 					&cli.DurationFlag{Name: "life", Value: 24 * time.Hour, Usage: "how long the token is good"},
 					jsonFlag,
 				},
@@ -35,7 +36,7 @@ func tokenCommand() *cli.Command {
 }
 
 func createToken(c *cli.Context) error {
-	q := url.Values{"role": {c.String("role")}, "zone": {c.String("zone")}, "life": {c.Duration("life").String()}}
+	q := url.Values{"role": {c.String("role")}, "zone": {c.String("zone")}, "life": {c.Duration("life").String()}, "name": {c.String("name")}}
 	var t admin.Token
 	if err := newClient(dir(c)).call(c.Context, "POST", "/tokens?"+q.Encode(), &t); err != nil {
 		return err

@@ -75,7 +75,12 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.host.close()) }()
 
+	pools, err := r.pools(address)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return pools.Run(ctx) })
 	g.Go(func() error { return r.host.agent.Run(ctx) })
 	g.Go(func() error { return r.creds.Run(ctx, r.renew) })
 	g.Go(func() error { return r.server().Serve(ctx, l) })
@@ -154,6 +159,16 @@ func (r *remote) openHost() error {
 		})
 	}
 	return nil
+}
+
+// pools are this host's places in gossip, which it finds by the host it joined.
+func (r *remote) pools(joined string) (*peer.Pools, error) {
+	id := r.creds.Identity()
+	o := peer.PoolOptions{Identity: id, Zone: id.Zone, Addr: r.peers, Welcome: r.creds.Welcome(), Version: Version}
+	if at, err := netip.ParseAddrPort(joined); err == nil { // a name is looked up by whoever has to
+		o.Seeds = append(o.Seeds, at)
+	}
+	return peer.OpenPools(o)
 }
 
 // server is where other hosts reach this one.

@@ -40,3 +40,23 @@ func (tx Tx) ClaimHost(ctx context.Context, identity, key string) (bool, error) 
 func (tx Tx) FreeHost(ctx context.Context, identity string) error {
 	return tx.c.exec(ctx, `DELETE FROM host_key WHERE identity = ?`, identity)
 }
+
+// DenyHosts shuts out hosts by identity.
+func (tx Tx) DenyHosts(ctx context.Context, identities ...string) error {
+	for _, id := range identities {
+		if err := tx.c.exec(ctx, `INSERT INTO host_denied (identity) VALUES (?) ON CONFLICT (identity) DO NOTHING`, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AdmitHost takes back DenyHosts.
+func (tx Tx) AdmitHost(ctx context.Context, identity string) error {
+	return tx.c.exec(ctx, `DELETE FROM host_denied WHERE identity = ?`, identity)
+}
+
+// DeniedHosts returns the identities that are shut out.
+func (rx Rx) DeniedHosts(ctx context.Context) ([]string, error) {
+	return rx.strings(ctx, `SELECT identity FROM host_denied ORDER BY identity`)
+}

@@ -23,6 +23,11 @@ func (rx Rx) Node(ctx context.Context, name string) (cloud.Node, bool, error) {
 // PutNode adds or replaces n.
 func (tx Tx) PutNode(ctx context.Context, n cloud.Node) error { return nodes.put(ctx, tx, &n) }
 
+// DeleteNode forgets the node of that name.
+func (tx Tx) DeleteNode(ctx context.Context, name string) error {
+	return nodes.remove(ctx, tx, "", name)
+}
+
 // Setting returns the value kept under key, or "".
 func (rx Rx) Setting(ctx context.Context, key string) (string, error) {
 	var v string

@@ -11,8 +11,17 @@ import (
 
 // Hosts is how the cloud takes in other hosts.
 type Hosts interface {
-	// CreateToken returns a token by which one host may join.
-	CreateToken(ctx context.Context, role, zone string, life time.Duration) (string, error)
+	// CreateToken returns a token by which one host may join. A host called name
+	// that was removed is welcome again.
+	CreateToken(ctx context.Context, role, zone, name string, life time.Duration) (string, error)
+
+	// Members returns the hosts that seem to be there, this one too, as far as
+	// the front end's gossip reaches: front ends, heads, and nodes of its own zone.
+	Members() []Member
+
+	// RemoveHost lets the host of that name, which has nothing on it any more,
+	// out of the cloud: it is not welcome again without a new token.
+	RemoveHost(ctx context.Context, name string) error
 
 	// RevokeToken takes a token back that was not used yet.
 	RevokeToken(ctx context.Context, id string) error
@@ -36,7 +45,7 @@ func (s *Server) hosts() (Hosts, error) {
 	return s.Hosts, nil
 }
 
-// createToken answers POST /tokens with the parameters role, zone and life.
+// createToken answers POST /tokens with the parameters role, zone, name and life.
 func (s *Server) createToken(r *http.Request) (Token, error) {
 	h, err := s.hosts()
 	if err != nil {
@@ -54,7 +63,7 @@ func (s *Server) createToken(r *http.Request) (Token, error) {
 	if !nameForm.MatchString(zone) {
 		return Token{}, cloud.Faultf("InvalidParameterValue", "A zone's name has lower-case letters, digits and dashes, at most 63: %q is none.", zone)
 	}
-	t, err := h.CreateToken(audit(r, "CreateToken"), role, zone, life)
+	t, err := h.CreateToken(audit(r, "CreateToken"), role, zone, r.FormValue("name"), life)
 	return Token{t}, err
 }
 

@@ -281,7 +281,6 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 	g.Go(func() error { return f.admin.CollectImages(ctx) })
 	if f.peers != nil {
 		g.Go(func() error { return f.peers.run(ctx) })
-		g.Go(func() error { return f.peers.watch(ctx) })
 	}
 	slog.Info("ready", "endpoint", f.opt.Endpoint)
 	return g.Wait()

@@ -9,12 +9,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"eucad/api/admin"
 	"eucad/roles/peer"
@@ -34,6 +37,7 @@ type peers struct {
 	creds     *peer.Credentials
 	listener  net.Listener
 	deny      *peer.DenyList
+	pools     *peer.Pools
 
 	mu      sync.Mutex
 	clients map[string]*peer.Client // by address and identity
@@ -85,8 +89,24 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 	if p.listener, err = net.Listen("tcp", f.opt.PeerListen); err != nil {
 		return fmt.Errorf("listen for other hosts: %w", err)
 	}
+	if err := p.readDenied(ctx); err != nil {
+		return err
+	}
 	f.peers = p
-	return nil
+	addr, err := netip.ParseAddrPort(p.listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	zone := ""
+	if len(f.opt.Zones) > 0 { // whose head this host is
+		zone = f.opt.Zones[0]
+	}
+	w, err := p.authority.Welcome(ctx, p.creds.Identity())
+	if err != nil {
+		return err
+	}
+	p.pools, err = peer.OpenPools(peer.PoolOptions{Identity: p.creds.Identity(), Zone: zone, Addr: addr, Welcome: w, Version: f.opt.Version})
+	return err
 }
 
 // setting returns what is kept under name, made when there is nothing.
@@ -112,7 +132,12 @@ func (p *peers) handler() http.Handler {
 
 func (p *peers) run(ctx context.Context) error {
 	s := peer.NewServer(peer.ServerOptions{Credentials: p.creds, Version: p.f.opt.Version, Deny: p.deny, Open: p.authority, Handler: p.handler()})
-	return s.Serve(ctx, p.listener)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.Serve(ctx, p.listener) })
+	g.Go(func() error { return p.creds.Run(ctx, p.authority.Renew) })
+	g.Go(func() error { return p.pools.Run(ctx) })
+	g.Go(func() error { return p.watch(ctx) })
+	return g.Wait()
 }
 
 // plan streams the caller's plan.
@@ -310,7 +335,16 @@ func (f *FrontEnd) hosts() admin.Hosts {
 }
 
 // CreateToken returns a token by which one host may join; see admin.Hosts.
-func (p *peers) CreateToken(ctx context.Context, role, zone string, life time.Duration) (string, error) {
+func (p *peers) CreateToken(ctx context.Context, role, zone, name string, life time.Duration) (string, error) {
+	if name != "" {
+		id := peer.Identity{Role: peer.Role(role), Name: name, Zone: zone}.String()
+		if err := p.f.db.Write(ctx, func(tx store.Tx) error { return tx.AdmitHost(ctx, id) }); err != nil {
+			return "", err
+		}
+		if err := p.readDenied(ctx); err != nil {
+			return "", err
+		}
+	}
 	t, err := p.authority.CreateToken(ctx, peer.Role(role), zone, life)
 	return t.String(), err
 }
@@ -318,4 +352,64 @@ func (p *peers) CreateToken(ctx context.Context, role, zone string, life time.Du
 // RevokeToken takes a token back; see admin.Hosts.
 func (p *peers) RevokeToken(ctx context.Context, id string) error {
 	return p.authority.Tokens.Revoke(ctx, id, time.Now())
+}
+
+// Members returns the hosts that gossip sees; see admin.Hosts.
+func (p *peers) Members() []admin.Member {
+	var out []admin.Member
+	for _, m := range p.pools.Members() {
+		out = append(out, admin.Member{Role: string(m.Role), Name: m.Name, Zone: m.Zone, Address: m.Addr, Version: m.Version})
+	}
+	return out
+}
+
+// RemoveHost lets a host out of the cloud; see admin.Hosts.
+func (p *peers) RemoveHost(ctx context.Context, name string) error {
+	var gone []string
+	err := p.f.db.Write(ctx, func(tx store.Tx) error {
+		if n, ok, err := tx.Node(ctx, name); err != nil {
+			return err
+		} else if ok {
+			gone = append(gone, peer.Identity{Role: peer.Node, Name: name, Zone: n.Zone}.String())
+			if err := tx.DeleteNode(ctx, name); err != nil {
+				return err
+			}
+		}
+		clusters, err := tx.Clusters(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range clusters {
+			if k.Head == name {
+				gone = append(gone, peer.Identity{Role: peer.Cluster, Name: name, Zone: k.Zone}.String())
+				if err := tx.DeleteCluster(ctx, k.Zone); err != nil {
+					return err
+				}
+			}
+		}
+		if len(gone) == 0 {
+			return cloud.Faultf("NoSuchEntity", "There is no host %s; eucad node list and eucad members name them.", name)
+		}
+		for _, id := range gone {
+			if err := tx.FreeHost(ctx, id); err != nil {
+				return err
+			}
+		}
+		return tx.DenyHosts(ctx, gone...)
+	})
+	if err != nil {
+		return err
+	}
+	return p.readDenied(ctx)
+}
+
+// readDenied has those who were removed shut out.
+func (p *peers) readDenied(ctx context.Context) error {
+	return p.f.db.Read(ctx, func(rx store.Rx) error {
+		denied, err := rx.DeniedHosts(ctx)
+		if err == nil {
+			p.deny.Set(denied)
+		}
+		return err
+	})
 }
