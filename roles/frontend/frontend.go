@@ -49,6 +49,7 @@ type Options struct {
 	Types      *cloud.Types
 	Policy     cloud.Policy // says where instances go; nil for the default one
 	MTU        int          // of guests' interfaces
+	Pool       string       // of new volumes; see ec2.Config
 
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
@@ -131,7 +132,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 	verifier := &sigv4.Verifier{Key: keys.find}
 	f.ec2 = &ec2.Server{DB: f.db, Console: f.console, Cfg: ec2.Config{
 		Region: f.opt.Region, Domain: f.opt.Domain, Zones: f.zones,
-		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint, Policy: f.opt.Policy,
+		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint, Policy: f.opt.Policy, Pool: f.opt.Pool,
 	}}
 	f.api = &query.Handler{
 		Services: []*query.Service{f.ec2.Service(), sts.Service()},

@@ -32,6 +32,7 @@ type Machine struct {
 	Ended    bool     // the guest and its disks go
 	Keep     []string // disks (volume ids) that stay when it is Ended
 	Metadata *cloud.Metadata
+	Movable  bool `json:",omitempty"` // it is started elsewhere when this node is lost
 }
 
 // A Status is what became of one machine on a node.
