@@ -103,6 +103,7 @@ type hostOptions struct {
 	name     string
 	tunnel   netip.Addr // where it takes other hosts' guests' packets; the zero Addr: nowhere
 	machines bool       // it runs guests
+	leased   bool       // it is to renew a lease; see node.Options
 	keep     string     // file below the host's directory that keeps the plan
 	image    func(ctx context.Context, hash string) (string, error)
 	report   func(ctx context.Context, s []plan.Status) error
@@ -138,7 +139,7 @@ func (h *host) open(c Config, o hostOptions) (err error) {
 	if err != nil {
 		return errors.Join(err, h.close())
 	}
-	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image}
+	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image, Leased: o.leased}
 	if o.keep != "" {
 		no.Keep = filepath.Join(h.dir, o.keep)
 	}
