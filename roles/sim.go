@@ -11,8 +11,10 @@ import (
 	"eucad/api/admin"
 	"eucad/hyper"
 	"eucad/hyper/sim"
+	"eucad/roles/control"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
+	"eucad/roles/plan"
 	"eucad/roles/policy"
 	"eucad/store/cloud"
 )
@@ -31,13 +33,14 @@ func runSim(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	agents := map[string]*node.Agent{}
+	volumes := sim.NewVolumes()
 	f, err := openFrontEnd(ctx, c, "sim", zs, func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
 		a := agents[i.Node]
 		if a == nil {
 			return nil, time.Time{}, fmt.Errorf("instance %s is on no node", i.ID)
 		}
 		return a.Console(ctx, i.ID)
-	}, importSim, nil)
+	}, importSim, nil, volumes)
 	if err != nil {
 		return err
 	}
@@ -47,13 +50,14 @@ func runSim(ctx context.Context, c Config) (err error) {
 	for _, z := range zs {
 		for n := range c.SimNodes {
 			name := fmt.Sprintf("sim-%s-%d", z, n+1)
-			driver, err := sim.New(sim.Options{Host: hyper.Host{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskBytes: simDiskGiB << 30}})
+			driver, err := sim.New(sim.Options{Name: name, Volumes: volumes, Host: hyper.Host{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskBytes: simDiskGiB << 30}})
 			if err != nil {
 				return err
 			}
 			agents[name] = node.New(node.Options{
-				Name: name, Driver: driver, Dir: "/sim", Report: f.Control.Report,
-				Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
+				Name: name, Driver: driver, Dir: "/sim",
+				Report: func(ctx context.Context, s []plan.Status) error { return f.Control.ReportFrom(ctx, name, s) },
+				Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 			})
 			row := cloud.Node{Name: name, Zone: z, Arch: "x86_64", Kind: "sim", Seen: time.Now().UTC()}
 			row.SetHost(cloud.Capacity{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskGiB: simDiskGiB}, c.overcommit())
@@ -71,7 +75,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 	return g.Wait()
 }
 
-func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool)) (*frontend.FrontEnd, error) {
+func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool), fencer control.Fencer) (*frontend.FrontEnd, error) {
 	types, err := cloud.LoadTypes(c.TypesFile)
 	if err != nil {
 		return nil, err
@@ -83,6 +87,6 @@ func openFrontEnd(ctx context.Context, c Config, name string, zs []string, conso
 	return frontend.Open(ctx, frontend.Options{
 		Dir: c.Dir, Listen: c.Listen, Endpoint: c.Endpoint, Region: c.Region, Domain: c.Domain,
 		Zones: zs, PublicPool: c.PublicRange, Types: types, Policy: place, Console: console, Import: imp,
-		Name: name, Version: Version, PeerListen: c.PeerListen, Overcommit: c.overcommit(), ImagePath: images,
+		Name: name, Version: Version, PeerListen: c.PeerListen, Pool: c.SimPool, Overcommit: c.overcommit(), ImagePath: images, Fencer: fencer,
 	})
 }

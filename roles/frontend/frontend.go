@@ -51,6 +51,9 @@ type Options struct {
 	MTU        int          // of guests' interfaces
 	Pool       string       // of new volumes; see ec2.Config
 
+	// Fencer holds the volumes of cloud.PoolNetwork; nil for none.
+	Fencer control.Fencer
+
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
 
@@ -127,7 +130,10 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	f.Control = control.New(f.db, plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU})
+	f.Control = control.New(f.db, control.Options{
+		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU},
+		Policy: f.opt.Policy, Fencer: f.opt.Fencer,
+	})
 	keys := &keyring{db: f.db, known: map[string]knownKey{}}
 	verifier := &sigv4.Verifier{Key: keys.find}
 	f.ec2 = &ec2.Server{DB: f.db, Console: f.console, Cfg: ec2.Config{
@@ -241,8 +247,8 @@ var ErrNotHere = errors.New("the instance is on another host")
 
 // AddNode adds or updates the rows of nodes that this process plays itself.
 func (f *FrontEnd) AddNode(ctx context.Context, nodes ...cloud.Node) error {
-	if f.peers != nil {
-		f.peers.own(nodes)
+	for _, n := range nodes {
+		f.Control.Own(n.Name)
 	}
 	return f.putNodes(ctx, nodes...)
 }
