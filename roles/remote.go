@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"eucad/hyper/disk"
+	"eucad/net/link"
 	"eucad/roles/cluster"
 	"eucad/roles/peer"
 	"eucad/roles/plan"
@@ -39,6 +40,7 @@ type remote struct {
 	creds *peer.Credentials
 	up    *peer.Client   // the front end's peer API, by way of the head if that is how we joined
 	zone  *cluster.Head  // nil: this host is no zone's head
+	at    string         // where we joined, host:port
 	peers netip.AddrPort // where other hosts reach us
 	cache *disk.Cache
 }
@@ -53,6 +55,7 @@ func runRemote(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	id, address := r.creds.Server()
+	r.at = address
 	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
 	if id.Role == peer.Cluster {
 		r.up = r.up.Under("/frontend")
@@ -206,7 +209,13 @@ func (r *remote) follow(ctx context.Context) error {
 			if err := json.Unmarshal(data, &m); err != nil {
 				return err
 			}
-			return r.host.agent.Take(m)
+			if err := r.host.agent.Take(m); err != nil {
+				return err
+			}
+			if m.Hosts != nil {
+				return r.routeToHead()
+			}
+			return nil
 		})
 		if ctx.Err() != nil {
 			return nil
@@ -220,6 +229,24 @@ func (r *remote) follow(ctx context.Context) error {
 		}
 		wait = min(2*wait, retryMax)
 	}
+}
+
+// routeToHead has the head's tunnel address, which it has in the network of the
+// heads, lead to where we joined it: the zone's own network may know no way.
+func (r *remote) routeToHead() error {
+	id, _ := r.creds.Server()
+	joined, err := netip.ParseAddrPort(r.at)
+	if err != nil || id.Role != peer.Cluster {
+		return nil
+	}
+	head := r.host.agent.Hosts().Hosts[id.Name].Tunnel
+	if !head.IsValid() || head == joined.Addr() {
+		return nil
+	}
+	if err := link.RouteVia(head, joined.Addr(), r.peers.Addr()); err != nil {
+		return fmt.Errorf("route to the head's address %s: %w", head, err)
+	}
+	return nil
 }
 
 // greet tells the front end what this host is and has, and then that it is
