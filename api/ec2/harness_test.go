@@ -341,12 +341,34 @@ var commands = map[string]func(c *site, args []string) error{
 		return nil
 	},
 	"console": func(c *site, args []string) error { c.console = []byte(strings.Join(args, " ")); return nil },
-	// node NAME ZONE CPUS MEMORY-MIB DISK-GIB
+	// forget INSTANCE: control drops the row of a terminated one in time.
+	"forget": func(c *site, args []string) error {
+		return c.db.Write(c.ctx(), func(tx store.Tx) error {
+			i, err := tx.Instance(c.ctx(), c.account["alice"], c.randomText(args[0]))
+			if err != nil {
+				return err
+			}
+			return tx.DeleteInstance(c.ctx(), i)
+		})
+	},
+	// impair INSTANCE: its node is not heard of.
+	"impair": func(c *site, args []string) error {
+		return c.db.Write(c.ctx(), func(tx store.Tx) error {
+			i, err := tx.Instance(c.ctx(), c.account["alice"], c.randomText(args[0]))
+			if err != nil {
+				return err
+			}
+			i.Impaired, i.StatusSince = true, tx.Now()
+			return tx.PutInstance(c.ctx(), i)
+		})
+	},
+	// node NAME ZONE CPUS MEMORY-MIB DISK-GIB; with 0 CPUs it is out of service
 	"node": func(c *site, args []string) error {
 		n := cloud.Node{Name: args[0], Zone: args[1], Arch: "x86_64", Kind: "sim"}
 		if _, err := fmt.Sscan(strings.Join(args[2:], " "), &n.CPUs, &n.MemoryMiB, &n.DiskGiB); err != nil {
 			return err
 		}
+		n.Cordoned = n.CPUs == 0
 		return c.db.Write(c.ctx(), func(tx store.Tx) error { return tx.PutNode(c.ctx(), n) })
 	},
 }

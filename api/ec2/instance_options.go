@@ -143,6 +143,9 @@ func (s *Server) unmonitorInstances(ctx context.Context, in *wire.UnmonitorInsta
 
 func (s *Server) setMonitoring(ctx context.Context, ids []string, on bool) ([]wire.InstanceMonitoring, error) {
 	changes, err := s.changeStates(ctx, ids, func(_ store.Tx, i *cloud.Instance) (bool, error) {
+		if i.State == cloud.ShuttingDown || i.State == cloud.Terminated {
+			return false, cloud.Faultf("IncorrectInstanceState", "The instance '%s' is %s and cannot be monitored.", i.ID, i.State)
+		}
 		was := i.Monitoring
 		i.Monitoring = on
 		return was != on, nil
