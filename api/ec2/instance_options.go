@@ -29,8 +29,11 @@ func (s *Server) modifyInstanceMetadataOptions(ctx context.Context, in *wire.Mod
 
 // modifyInstanceMaintenanceOptions sets whether an instance may be recovered elsewhere.
 func (s *Server) modifyInstanceMaintenanceOptions(ctx context.Context, in *wire.ModifyInstanceMaintenanceOptionsInput) (*wire.ModifyInstanceMaintenanceOptionsOutput, error) {
-	if query.Val(in.RebootMigration) != "" {
+	switch {
+	case query.Val(in.RebootMigration) != "":
 		return nil, unsupported("RebootMigration")
+	case query.Val(in.AutoRecovery) == "": // not what it defaults to at launch
+		return nil, missing("AutoRecovery")
 	}
 	off, err := noAutoRecovery(query.Val(in.AutoRecovery))
 	if err != nil {
