@@ -260,6 +260,11 @@ func (c *site) stableText(s string) string {
 		token := strings.TrimSuffix(strings.TrimPrefix(m, "<nextToken>"), "<")
 		return "<nextToken>" + c.stableName(token, "TOKEN#") + "<"
 	})
+	for name, random := range c.random { // in messages
+		if strings.HasPrefix(name, "TOKEN#") {
+			s = strings.ReplaceAll(s, random, name)
+		}
+	}
 	return randomThing.ReplaceAllStringFunc(s, func(m string) string {
 		sub := randomThing.FindStringSubmatch(m)
 		group := func(name string) string { return sub[randomThing.SubexpIndex(name)] }
