@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"slices"
 
 	"eucad/api/ec2/wire"
 	"eucad/api/query"
@@ -25,7 +26,7 @@ func (s *Server) runInstances(ctx context.Context, in *wire.RunInstancesInput) (
 				return err
 			}
 			if found {
-				items, err = s.reservation(ctx, tx, acct, id)
+				items, err = s.reservation(ctx, tx, acct, id, l.token)
 				return err
 			}
 		}
@@ -45,11 +46,16 @@ func (s *Server) runInstances(ctx context.Context, in *wire.RunInstancesInput) (
 	return out, nil
 }
 
-// reservation returns what an earlier request with the same token started.
-func (s *Server) reservation(ctx context.Context, tx store.Tx, account, id string) ([]*instanceItem, error) {
+// reservation returns what an earlier request with the same token started, as
+// it is now. When nothing of it is left the caller has to choose another token
+// (EC2 docs: "Error codes", IdempotentInstanceTerminated).
+func (s *Server) reservation(ctx context.Context, tx store.Tx, account, id, token string) ([]*instanceItem, error) {
 	list, err := tx.InstancesOfReservation(ctx, account, id)
 	if err != nil {
 		return nil, err
+	}
+	if !slices.ContainsFunc(list, func(i cloud.Instance) bool { return i.State != cloud.Terminated }) {
+		return nil, cloud.Faultf("IdempotentInstanceTerminated", "The client token '%s' was used for a launch (%s) whose instances are terminated.", token, id)
 	}
 	names := groupNames{}
 	items := make([]*instanceItem, len(list))
