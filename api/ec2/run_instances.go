@@ -124,16 +124,17 @@ func (l *launch) resolve(ctx context.Context, tx store.Tx, account string) (clou
 	b := &l.base
 	b.ImageID, b.Arch, b.RootDevice, b.UEFI, b.EnaSupport = m.ID, m.Arch, m.RootDevice, m.UEFI, m.EnaSupport
 	b.KernelID, b.RamdiskID = m.KernelID, m.RamdiskID
+	kernelFor, ramdiskFor := m.AccountID, m.AccountID // what an image brings comes with it, as its snapshots do
 	if l.kernelID != "" {
-		b.KernelID = l.kernelID
+		b.KernelID, kernelFor = l.kernelID, account
 	}
 	if l.ramdiskID != "" {
-		b.RamdiskID = l.ramdiskID
+		b.RamdiskID, ramdiskFor = l.ramdiskID, account
 	}
-	if b.KernelHash, err = bootImage(ctx, tx.Rx, account, "kernel", b.KernelID); err != nil {
+	if b.KernelHash, err = bootImage(ctx, tx.Rx, kernelFor, "kernel", b.KernelID); err != nil {
 		return m, err
 	}
-	if b.RamdiskHash, err = bootImage(ctx, tx.Rx, account, "ramdisk", b.RamdiskID); err != nil {
+	if b.RamdiskHash, err = bootImage(ctx, tx.Rx, ramdiskFor, "ramdisk", b.RamdiskID); err != nil {
 		return m, err
 	}
 	if l.keyName != "" {
