@@ -151,33 +151,35 @@ func (c *site) must(form string) string {
 // state that it is on the way to.
 func (c *site) settle() {
 	c.t.Helper()
-	c.write(func(tx store.Tx) error {
-		ctx := c.ctx()
-		moving, err := tx.InstancesMoving(ctx)
+	c.write(settle)
+}
+
+func settle(tx store.Tx) error {
+	ctx := context.Background()
+	moving, err := tx.InstancesMoving(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range moving {
+		switch i.State {
+		case cloud.Pending:
+			err = i.Move(cloud.Running, tx.Now())
+		case cloud.Stopping:
+			err = i.Move(cloud.Stopped, tx.Now())
+		case cloud.ShuttingDown:
+			err = i.Move(cloud.Terminated, tx.Now())
+		}
 		if err != nil {
 			return err
 		}
-		for _, i := range moving {
-			switch i.State {
-			case cloud.Pending:
-				err = i.Move(cloud.Running, tx.Now())
-			case cloud.Stopping:
-				err = i.Move(cloud.Stopped, tx.Now())
-			case cloud.ShuttingDown:
-				err = i.Move(cloud.Terminated, tx.Now())
-			}
-			if err != nil {
-				return err
-			}
-			if err := release(ctx, tx, &i); err != nil {
-				return err
-			}
-			if err := tx.PutInstance(ctx, i); err != nil {
-				return err
-			}
+		if err := release(ctx, tx, &i); err != nil {
+			return err
 		}
-		return nil
-	})
+		if err := tx.PutInstance(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // release gives back what an instance no longer has in its new state.
