@@ -56,7 +56,7 @@ func (s *Server) describeImageAttribute(ctx context.Context, in *wire.DescribeIm
 }
 
 func launchPermissions(m *cloud.Image) []wire.LaunchPermission {
-	var out []wire.LaunchPermission
+	out := []wire.LaunchPermission{}
 	if m.Public {
 		out = append(out, wire.LaunchPermission{Group: query.Ptr("all")})
 	}

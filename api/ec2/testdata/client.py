@@ -155,6 +155,7 @@ def credit():
 assert base64.b64decode(attribute("userData")["UserData"]["Value"]) == b"#!/bin/sh\n"
 assert attribute("disableApiStop")["DisableApiStop"] == {"Value": False}
 assert [g["GroupId"] for g in attribute("groupSet")["Groups"]] == [group]
+assert "Groups" not in attribute("productCodes"), attribute("productCodes")
 assert credit() == [{"InstanceId": one, "CpuCredits": "standard"}], credit()
 changed = ec2.modify_instance_credit_specification(InstanceCreditSpecifications=[{"InstanceId": one, "CpuCredits": "unlimited"}, {"InstanceId": "i-0123456789abcdef0", "CpuCredits": "standard"}])
 assert changed["SuccessfulInstanceCreditSpecifications"] == [{"InstanceId": one}], changed
