@@ -69,7 +69,7 @@ func runHost(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := openFrontEnd(ctx, c, name, zs, console, importTo(images), images.Path)
+	f, err := openFrontEnd(ctx, c, name, zs, console, importTo(images), images.Path, func(ctx context.Context) ([]string, error) { return h.agent.Orphans(ctx) })
 	if err != nil {
 		return err
 	}

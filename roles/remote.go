@@ -19,9 +19,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"eucad/api/admin"
 	"eucad/hyper/disk"
 	"eucad/net/link"
 	"eucad/roles/cluster"
+	"eucad/roles/frontend"
 	"eucad/roles/peer"
 	"eucad/roles/plan"
 	"eucad/store/cloud"
@@ -78,12 +80,18 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.host.close()) }()
 
+	local, err := frontend.ListenUnix(filepath.Join(c.Dir, "eucad.sock"))
+	if err != nil {
+		return err
+	}
+	defer local.Close()
 	pools, err := r.pools(address)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return pools.Run(ctx) })
+	g.Go(func() error { return r.local(ctx, local) })
 	g.Go(func() error { return r.host.agent.Run(ctx) })
 	g.Go(func() error { return r.creds.Run(ctx, r.renew) })
 	g.Go(func() error { return r.server().Serve(ctx, l) })
@@ -160,6 +168,18 @@ func (r *remote) openHost() error {
 			Self: r.creds.Identity(), Credentials: r.creds, Version: Version, FrontEnd: r.up,
 			Hosts: r.host.agent.Hosts, Image: r.cache.Get,
 		})
+	}
+	return nil
+}
+
+// local answers eucad doctor on this host.
+func (r *remote) local(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /orphans", admin.OrphansHandler(r.host.agent.Orphans))
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 			return nil, time.Time{}, fmt.Errorf("instance %s is on no node", i.ID)
 		}
 		return a.Console(ctx, i.ID)
-	}, importSim, nil)
+	}, importSim, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 	return g.Wait()
 }
 
-func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool)) (*frontend.FrontEnd, error) {
+func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool), orphans func(context.Context) ([]string, error)) (*frontend.FrontEnd, error) {
 	types, err := cloud.LoadTypes(c.TypesFile)
 	if err != nil {
 		return nil, err
@@ -83,6 +83,6 @@ func openFrontEnd(ctx context.Context, c Config, name string, zs []string, conso
 	return frontend.Open(ctx, frontend.Options{
 		Dir: c.Dir, Listen: c.Listen, Endpoint: c.Endpoint, Region: c.Region, Domain: c.Domain,
 		Zones: zs, PublicPool: c.PublicRange, Types: types, Policy: place, Console: console, Import: imp,
-		Name: name, Version: Version, PeerListen: c.PeerListen, Overcommit: c.overcommit(), ImagePath: images,
+		Name: name, Version: Version, PeerListen: c.PeerListen, Overcommit: c.overcommit(), ImagePath: images, Orphans: orphans,
 	})
 }
