@@ -26,7 +26,6 @@ import (
 	"eucad/roles/frontend"
 	"eucad/roles/peer"
 	"eucad/roles/plan"
-	"eucad/store/cloud"
 )
 
 const (
@@ -44,6 +43,7 @@ type remote struct {
 	zone  *cluster.Head  // nil: this host is no zone's head
 	at    string         // where we joined, host:port
 	peers netip.AddrPort // where other hosts reach us
+	wire  *wire
 	cache *disk.Cache
 }
 
@@ -56,6 +56,11 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	if r.creds, err = join(ctx, c); err != nil {
 		return err
 	}
+	var w plan.Welcome
+	if err := json.Unmarshal(r.creds.Welcome().More, &w); err != nil {
+		return fmt.Errorf("what the front end told this host when it joined: %w", err)
+	}
+	r.c.PublicRange = w.PublicRange
 	id, address := r.creds.Server()
 	r.at = address
 	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
@@ -65,6 +70,13 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	defer r.up.Close()
 	if r.peers, err = advertised(c, address); err != nil {
 		return err
+	}
+	if r.wire, err = openWire(c, r.creds.Identity().Name, w.Mesh, r.peers.Addr()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.wire.close()) }()
+	if joined, perr := netip.ParseAddrPort(address); perr == nil && id.Role == peer.Cluster {
+		r.wire.head, r.wire.headAt = id.Name, joined.Addr()
 	}
 	l, err := net.Listen("tcp", c.PeerListen)
 	if err != nil {
@@ -153,7 +165,7 @@ func advertised(c Config, toward string) (netip.AddrPort, error) {
 // openHost brings what the roles need of this machine under our hand.
 func (r *remote) openHost() error {
 	o := hostOptions{
-		name: r.creds.Identity().Name, tunnel: r.peers.Addr(), keep: "plan.json",
+		name: r.creds.Identity().Name, wire: r.wire, keep: "plan.json",
 		image: r.cache.Get,
 		report: func(ctx context.Context, s []plan.Status) error {
 			return r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
@@ -256,7 +268,7 @@ func (r *remote) follow(ctx context.Context) error {
 func (r *remote) routeToHead() error {
 	id, _ := r.creds.Server()
 	joined, err := netip.ParseAddrPort(r.at)
-	if err != nil || id.Role != peer.Cluster {
+	if err != nil || id.Role != peer.Cluster || r.wire.mesh != nil {
 		return nil
 	}
 	head := r.host.agent.Hosts().Hosts[id.Name].Tunnel
@@ -299,7 +311,7 @@ func (r *remote) greet(ctx context.Context) error {
 }
 
 func (r *remote) hello(ctx context.Context) error {
-	in := plan.Hello{Version: Version, Net: cloud.Net{Addr: r.peers.String(), Tunnel: r.peers.Addr()}}
+	in := plan.Hello{Version: Version, Net: r.wire.net(r.peers)}
 	if r.host.driver != nil {
 		has, err := r.host.driver.Host(ctx)
 		if err != nil {

@@ -39,6 +39,9 @@ type Options struct {
 	// and again with the same statuses when it fails.
 	Report func(ctx context.Context, s []plan.Status) error
 
+	// Hosts, when not nil, is told who is in the cloud whenever that changes.
+	Hosts func(plan.Hosts)
+
 	Workers int    // machines that are worked on at once; default 4
 	Keep    string // file to keep the plan in; "" keeps none
 }
@@ -151,6 +154,9 @@ func (a *Agent) Take(m plan.Message) error {
 func (a *Agent) Deliver(b plan.Batch) error {
 	if err := a.net.deliver(b); err != nil {
 		return err
+	}
+	if b.Hosts != nil && a.opt.Hosts != nil {
+		a.opt.Hosts(a.Hosts())
 	}
 	a.drop(b.Drop)
 	a.mu.Lock()

@@ -27,7 +27,8 @@ func cable(t *testing.T, a, b *host) {
 }
 
 // A second machine joins the first one's cloud with one token, and takes
-// instances. Only the first has the public network.
+// instances. Only the first has the public network; what guests say to each
+// other is encrypted between the machines.
 func TestSecondHost(t *testing.T) {
 	h := newMachine(t, "--role", "all", "--peer-listen", "10.77.0.1:8774", "--regime", "head", "--policy", "spread")
 	n := newMachine(t, "--role", "node", "--join", "10.77.0.1:8774")
@@ -98,6 +99,11 @@ func TestSecondHost(t *testing.T) {
 		}
 		return nil
 	})
+	for _, m := range []*host{h, n} {
+		if !strings.Contains(m.log.String(), "guests' packets between hosts are encrypted") {
+			t.Errorf("no mesh: %s", m.log.String())
+		}
+	}
 	if got := b.sh("imds meta-data/instance-id"); got != b.id {
 		t.Errorf("metadata on the second host: %s", got)
 	}

@@ -47,7 +47,7 @@ func (h *host) enter(front *host, role, zone, name string, flags ...string) {
 	h.t.Helper()
 	token := front.ok(front.eucad, "token", "create", "--dir", front.dir, "--role", strings.Split(role, ",")[0], "--zone", zone)
 	h.ok("sh", "-c", "mkdir -p "+h.dir+" && echo "+name+" >"+h.dir+"/name")
-	h.flags = append([]string{"--role", role, "--token", token}, flags...)
+	h.flags = append([]string{"--role", role, "--token", token, "--mesh", "off"}, flags...)
 	h.launch()
 }
 
@@ -61,7 +61,7 @@ func TestZones(t *testing.T) {
 	s.network("az1", "")
 	s.network("az2", "")
 	s.network("pub", "198.18.0.1/16")
-	front := newMachine(t, "--role", "frontend", "--listen", "127.0.0.1:8773", "--peer-listen", "10.9.0.1:8774")
+	front := newMachine(t, "--role", "frontend", "--listen", "127.0.0.1:8773", "--peer-listen", "10.9.0.1:8774", "--mesh", "off")
 	h1, n1, h2, n2 := newMachine(t), newMachine(t), newMachine(t), newMachine(t)
 	s.join(front, "wan", "10.9.0.1/24")
 	s.join(h1, "wan", "10.9.0.11/24")
