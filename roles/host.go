@@ -194,7 +194,8 @@ func (h *host) metadata() (http.Handler, error) {
 	}, imds.Options{TokenKey: key, Signer: signer}), nil
 }
 
-// register tells the front end what this host has to give, once libvirtd says.
+// register tells the front end what this host has to give, once libvirtd says,
+// and again from time to time: others may take from its disk, or make room.
 func (h *host) register(ctx context.Context, c Config, zone string, at cloud.Net, f *frontend.FrontEnd) error {
 	if c.PeerListen != "" { // others may be nodes of the zone whose head this is
 		k := cloud.Cluster{Zone: zone, Head: h.name, Regime: c.Regime, Net: at, Version: Version, Seen: time.Now().UTC()}
@@ -202,18 +203,23 @@ func (h *host) register(ctx context.Context, c Config, zone string, at cloud.Net
 			return err
 		}
 	}
-	for {
+	for said := false; ; {
+		wait := retryMin
 		has, err := h.driver.Host(ctx)
 		if err == nil {
 			n := h.row(c, zone, has)
 			n.Version, n.Net = Version, at
-			slog.Info("node is in service", "node", h.name, "kind", has.Kind, "cpus", n.CPUs, "memory_mib", n.MemoryMiB, "disk_gib", n.DiskGiB)
-			return f.AddNode(ctx, n)
+			err = f.AddNode(ctx, n)
+			if err == nil && !said {
+				slog.Info("node is in service", "node", h.name, "kind", has.Kind, "cpus", n.CPUs, "memory_mib", n.MemoryMiB, "disk_gib", n.DiskGiB)
+			}
 		}
-		slog.Debug("the hypervisor does not say what the host has", "node", h.name, "err", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if err == nil {
+			said, wait = true, helloEvery
+		} else {
+			slog.Debug("what the host has is not known", "node", h.name, "err", err)
+		}
+		if !pause(ctx, wait) {
 			return nil
 		}
 	}

@@ -30,6 +30,7 @@ import (
 
 const (
 	leaseEvery = 3 * time.Second // between signs of life
+	helloEvery = time.Minute     // after which a host says again what it has: its disk fills and empties
 	retryMin   = time.Second     // between tries to reach the front end
 	retryMax   = 30 * time.Second
 )
@@ -284,12 +285,12 @@ func (r *remote) routeToHead() error {
 // greet tells the front end what this host is and has, and then that it is
 // still there.
 func (r *remote) greet(ctx context.Context) error {
-	said := false
+	var said time.Time // when the front end last took a hello
 	for {
 		var err error
-		if !said {
+		if time.Since(said) > helloEvery {
 			if err = r.hello(ctx); err == nil {
-				said = true
+				said = time.Now()
 			}
 		} else {
 			err = r.up.Call(ctx, "POST", plan.LeasePath, struct{}{}, nil)
@@ -302,7 +303,7 @@ func (r *remote) greet(ctx context.Context) error {
 			} else {
 				slog.Debug("the front end does not answer", "err", err)
 			}
-			said = false // it may be another one, or have lost what it knew
+			said = time.Time{} // it may be another one, or have lost what it knew
 		}
 		if !pause(ctx, wait) {
 			return nil
