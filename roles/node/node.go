@@ -53,7 +53,11 @@ type Agent struct {
 
 	changed chan struct{} // the plan is not as it was kept
 
+	keepMu sync.Mutex // one writer of Options.Keep at a time
+	kept   uint64     // what of told is in it; under keepMu
+
 	mu       sync.Mutex
+	told     uint64 // grows with each change of the plan
 	epoch    uint64 // of the plan
 	rev      uint64
 	machines map[string]*machine
@@ -76,6 +80,7 @@ type machine struct {
 	want    plan.Machine
 	known   hyper.Status // as the driver last said
 	dead    uint64       // the Boot which ended by itself
+	ended   bool         // the plan's end was carried out
 	since   time.Time    // when it was queued
 	queued  bool
 	busy    bool // a worker has it
@@ -103,7 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if err := a.restore(a.opt.Keep); err != nil {
 			return err
 		}
-		g.Go(func() error { return a.keepPlan(ctx, a.opt.Keep) })
+		g.Go(func() error { return a.keepPlan(ctx) })
 	}
 	if a.opt.Driver == nil {
 		g.Go(func() error { return a.net.run(ctx) })
@@ -164,6 +169,7 @@ func (a *Agent) Deliver(b plan.Batch) error {
 	if b.Full {
 		a.letGo(b.Machines)
 	}
+	a.told++
 	select {
 	case a.changed <- struct{}{}:
 	default:
@@ -330,6 +336,11 @@ func (a *Agent) event(s hyper.Status) {
 		a.mu.Unlock()
 		return
 	}
+	// It may have been on its way while the machine was started again, or ended.
+	if s.Boot < m.known.Boot || m.ended {
+		a.mu.Unlock()
+		return
+	}
 	m.see(s)
 	st := m.status()
 	a.mu.Unlock()
@@ -346,7 +357,7 @@ func (m *machine) see(s hyper.Status) {
 
 // status returns what to report of m.
 func (m *machine) status() plan.Status {
-	return plan.Status{ID: m.want.ID, State: m.known.State, Boot: m.known.Boot}
+	return plan.Status{ID: m.want.ID, State: m.known.State, Boot: m.known.Boot, Since: m.want.Since, Ended: m.ended}
 }
 
 // enqueue puts m in the queue unless it is there. a.mu is held.
