@@ -74,7 +74,7 @@ func (a *Agent) keepPlan(ctx context.Context) error {
 }
 
 // restore delivers the plan in the file name, if there is one: with no front
-// end in reach the host goes on with it.
+// end in reach the host goes on with it. A front end that was quicker knows better.
 func (a *Agent) restore(name string) error {
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +87,17 @@ func (a *Agent) restore(name string) error {
 	if err := json.Unmarshal(b, &k); err != nil {
 		return fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
 	}
-	return a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
+	a.mu.Lock()
+	told := a.told > 0
+	a.mu.Unlock()
+	if told {
+		return nil
+	}
+	err = a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
+	if errors.Is(err, ErrOlder) { // it came just now
+		return nil
+	}
+	return err
 }
 
 // writeFile writes v as JSON, so that the file has all of it or is as before.

@@ -331,20 +331,14 @@ func (a *Agent) watch(ctx context.Context) error {
 // event notes what the driver saw a machine do, and reports it.
 func (a *Agent) event(s hyper.Status) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	m := a.machines[s.ID]
-	if m == nil {
-		a.mu.Unlock()
-		return
-	}
 	// It may have been on its way while the machine was started again, or ended.
-	if s.Boot < m.known.Boot || m.ended {
-		a.mu.Unlock()
+	if m == nil || s.Boot < m.known.Boot || m.ended {
 		return
 	}
 	m.see(s)
-	st := m.status()
-	a.mu.Unlock()
-	a.reports.add(st)
+	a.reports.add(m.status())
 }
 
 // see takes what the driver says of m.

@@ -39,6 +39,9 @@ func newDesk(t *testing.T) *desk {
 
 // start starts an agent, as after a start of eucad, and returns how to end it.
 func (d *desk) start() (stop func()) {
+	for len(d.reports) > 0 { // of the agent before
+		<-d.reports
+	}
 	d.Agent = New(Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
 		Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(_ context.Context, all []plan.Status) error {
@@ -162,4 +165,20 @@ func TestHeadHasNoMachines(t *testing.T) {
 		t.Error(err)
 	}
 	var _ fabric.Network = network
+}
+
+// The front end's plan may come before the kept one is read.
+func TestKeptPlanIsLate(t *testing.T) {
+	d := newDesk(t)
+	old := kept{Epoch: 1, Plan: plan.Batch{Rev: 5, Full: true, Machines: []plan.Machine{guest(one, hyper.On)}}}
+	if err := writeFile(d.keep, old); err != nil {
+		t.Fatal(err)
+	}
+	a := New(Options{Name: "n1", Keep: d.keep})
+	if err := a.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: 9, Full: true, Machines: []plan.Machine{guest(two, hyper.On)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.restore(d.keep); err != nil || a.machines[two] == nil || a.machines[one] != nil {
+		t.Errorf("restore = %v, and the plan has %d machines", err, len(a.machines))
+	}
 }

@@ -89,6 +89,7 @@ func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []c
 	case !want.Ended && want.Power == hyper.Off && now.State == hyper.Running:
 		retry = askAgain
 	}
+	a.reports.add(st) // before another worker may have news of it
 	if m.again {
 		a.enqueue(want.ID, m)
 		retry = 0
@@ -98,7 +99,6 @@ func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []c
 	if err != nil {
 		a.log.Error("machine is not as planned", "instance", want.ID, "err", err)
 	}
-	a.reports.add(st)
 	if retry > 0 {
 		a.requeue(want.ID, retry)
 	}
