@@ -46,6 +46,10 @@ type Options struct {
 	Keep    string // file to keep the plan in; "" keeps none
 }
 
+// routine is how often all machines are looked at and reported though nothing
+// seems to have changed: an event or a report that was lost costs no more.
+const routine = 5 * time.Minute
+
 // An Agent applies the plan of one node.
 type Agent struct {
 	opt Options
@@ -131,6 +135,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	for range a.opt.Workers {
 		g.Go(func() error { a.work(ctx); return nil })
 	}
+	g.Go(func() error {
+		for sleep(ctx, routine) {
+			a.learn(ctx)
+		}
+		return nil
+	})
 	return g.Wait()
 }
 
