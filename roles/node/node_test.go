@@ -26,6 +26,7 @@ type desk struct {
 	driver  hyper.Driver
 	keep    string
 	reports chan plan.Status
+	seen    map[string]plan.Status // what was last reported of others than was waited for
 	*Agent
 }
 
@@ -34,16 +35,18 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &desk{t: t, driver: driver, keep: filepath.Join(t.TempDir(), "plan.json"), reports: make(chan plan.Status, 1000)}
+	return &desk{t: t, driver: driver, keep: filepath.Join(t.TempDir(), "plan.json")}
 }
 
 // start starts an agent, as after a start of eucad, and returns how to end it.
 func (d *desk) start() (stop func()) {
+	reports := make(chan plan.Status, 1000) // what an earlier life said is no news
+	d.reports, d.seen = reports, map[string]plan.Status{}
 	d.Agent = New(Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
 		Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(_ context.Context, all []plan.Status) error {
 			for _, s := range all {
-				d.reports <- s
+				reports <- s
 			}
 			return nil
 		}})
@@ -62,11 +65,12 @@ func (d *desk) start() (stop func()) {
 func (d *desk) await(id string, is func(plan.Status) bool) {
 	d.t.Helper()
 	for limit := time.After(time.Minute); ; {
+		if s, ok := d.seen[id]; ok && is(s) {
+			return
+		}
 		select {
 		case s := <-d.reports:
-			if s.ID == id && is(s) {
-				return
-			}
+			d.seen[s.ID] = s
 		case <-limit:
 			d.t.Fatalf("no such report of %s", id)
 		}

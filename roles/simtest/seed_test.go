@@ -23,7 +23,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "play this seed alone, and tell what happens")
-	steps = flag.Int("steps", 400, "steps of a seed before all is mended")
+	steps = flag.Int("steps", 300, "steps of a seed before all is mended")
 )
 
 const (
