@@ -23,11 +23,11 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "play this seed alone, and tell what happens")
-	steps = flag.Int("steps", 400, "steps of a seed before all is mended")
+	steps = flag.Int("steps", 300, "steps of a seed before all is mended")
 )
 
 const (
-	seeds     = 6
+	seeds     = 3
 	slowSeeds = 200              // with EUCAD_SLOW
 	leaseTime = 10 * time.Second // as in roles/frontend
 	settled   = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
