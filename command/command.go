@@ -38,7 +38,7 @@ func newApp(out io.Writer) *cli.App {
 			}
 			return serve(c)
 		},
-		Commands: []*cli.Command{accountCommand(), credentialsCommand(), explainCommand(), imageCommand(), membersCommand(), nodeCommand(), purgeCommand(), tokenCommand()},
+		Commands: []*cli.Command{accountCommand(), credentialsCommand(), doctorCommand(), explainCommand(), imageCommand(), membersCommand(), nodeCommand(), purgeCommand(), tokenCommand()},
 	}
 	addDir(app.Commands)
 	return app

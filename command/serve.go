@@ -36,6 +36,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "join", Usage: "`HOST:PORT` of the cloud's front end, or of the zone's head"},
 		&cli.StringFlag{Name: "token", Usage: "lets this host join, once; eucad token create prints one"},
 		&cli.StringFlag{Name: "regime", Value: d.Regime, Usage: "which hosts of a zone have the public network: edge (all), or head (only its head)"},
+		&cli.StringFlag{Name: "mesh", Value: d.Mesh, Usage: "encrypt guests' packets between hosts (WireGuard): on, or off, for a network that is the hosts' own; the same on all hosts"},
 		&cli.StringFlag{Name: "log", Value: "info", Usage: "how much to log: debug, info, warn or error"},
 	}
 }
@@ -59,7 +60,7 @@ func config(c *cli.Context) (roles.Config, error) {
 			return cfg, fmt.Errorf("--%s is more than 0 and at most %d, not %g", name, maxOvercommit, v)
 		}
 	}
-	cfg.PeerListen, cfg.Join, cfg.Token, cfg.Regime = c.String("peer-listen"), c.String("join"), c.String("token"), c.String("regime")
+	cfg.PeerListen, cfg.Join, cfg.Token, cfg.Regime, cfg.Mesh = c.String("peer-listen"), c.String("join"), c.String("token"), c.String("regime"), c.String("mesh")
 	cfg.SimZones, cfg.SimNodes = c.Int("sim-zones"), c.Int("sim-nodes")
 	cfg.SimPool = c.String("sim-pool")
 	cfg.PublicRange = netip.Prefix{}

@@ -69,16 +69,28 @@ func runHost(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := openFrontEnd(ctx, c, name, zs, console, importTo(images), images.Path, nil)
+	f, err := openFrontEnd(ctx, c, frontend.Options{
+		Name: name, Zones: zs, Console: console, Import: importTo(images), ImagePath: images.Path,
+		Orphans: func(ctx context.Context) ([]string, error) { return h.agent.Orphans(ctx) },
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	tunnel, err := tunnelAddr(c)
+	at, err := peerAddr(c)
 	if err != nil {
 		return err
 	}
-	err = h.open(c, hostOptions{name: name, tunnel: tunnel, machines: true, report: f.Control.Report, image: func(_ context.Context, hash string) (string, error) {
+	inMesh, err := f.Mesh(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := openWire(c, name, inMesh, at.Addr())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	err = h.open(c, hostOptions{name: name, wire: w, machines: true, report: f.Control.Report, image: func(_ context.Context, hash string) (string, error) {
 		path, ok := images.Path(hash)
 		if !ok {
 			return "", fmt.Errorf("%w: the content %s of its image is not in %s any more", hyper.ErrInvalid, hash, filepath.Join(c.Dir, "images"))
@@ -94,17 +106,17 @@ func runHost(ctx context.Context, c Config) (err error) {
 	f.Control.Join(h.name, h.agent, true)
 	g.Go(func() error { return h.agent.Run(ctx) })
 	g.Go(func() error { return f.Run(ctx) })
-	g.Go(func() error { return h.register(ctx, c, zs[0], tunnel, f) })
+	g.Go(func() error { return h.register(ctx, c, zs[0], w.net(at), f) })
 	return g.Wait()
 }
 
 // hostOptions are what a host is to be, beside the settings.
 type hostOptions struct {
 	name     string
-	tunnel   netip.Addr // where it takes other hosts' guests' packets; the zero Addr: nowhere
-	machines bool       // it runs guests
-	leased   bool       // it is to renew a lease; see node.Options
-	keep     string     // file below the host's directory that keeps the plan
+	wire     *wire  // by which guests' packets go from host to host
+	machines bool   // it runs guests
+	leased   bool   // it is to renew a lease; see node.Options
+	keep     string // file below the host's directory that keeps the plan
 	image    func(ctx context.Context, hash string) (string, error)
 	report   func(ctx context.Context, s []plan.Status) error
 }
@@ -132,14 +144,14 @@ func (h *host) open(c Config, o hostOptions) (err error) {
 	}
 	h.fabric, err = fabric.New(fabric.Options{
 		Dir: h.dir, PublicPrefix: c.PublicRange, PublicInterface: c.PublicInterface,
-		Tunnel:   fabric.Tunnel{Addr: o.tunnel},
+		Tunnel:   fabric.Tunnel{Addr: o.wire.addr, Mesh: o.wire.mesh != nil},
 		Metadata: metadata, ConnContext: imds.NewServer(metadata).ConnContext,
 		HostPorts: apiPort(c.Listen),
 	})
 	if err != nil {
 		return errors.Join(err, h.close())
 	}
-	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image, Leased: o.leased}
+	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image, Leased: o.leased, Hosts: o.wire.follow}
 	if o.keep != "" {
 		no.Keep = filepath.Join(h.dir, o.keep)
 	}
@@ -147,17 +159,17 @@ func (h *host) open(c Config, o hostOptions) (err error) {
 	return nil
 }
 
-// tunnelAddr returns where the front end's own host takes guests' packets of
-// other hosts: nowhere, as long as it takes no other hosts.
-func tunnelAddr(c Config) (netip.Addr, error) {
+// peerAddr returns where other hosts reach the front end's own one: nowhere, as
+// long as it takes no other hosts.
+func peerAddr(c Config) (netip.AddrPort, error) {
 	if c.PeerListen == "" {
-		return netip.Addr{}, nil
+		return netip.AddrPort{}, nil
 	}
 	at, err := netip.ParseAddrPort(c.PeerListen)
 	if err != nil || at.Addr().IsUnspecified() {
-		return netip.Addr{}, fmt.Errorf("--peer-listen %s: name this host's own address in the network of the hosts, for guests' packets are taken there too", c.PeerListen)
+		return at, fmt.Errorf("--peer-listen %s: name this host's own address in the network of the hosts, for guests' packets are taken there too", c.PeerListen)
 	}
-	return at.Addr(), nil
+	return at, nil
 }
 
 func (h *host) close() error {
@@ -186,26 +198,32 @@ func (h *host) metadata() (http.Handler, error) {
 	}, imds.Options{TokenKey: key, Signer: signer}), nil
 }
 
-// register tells the front end what this host has to give, once libvirtd says.
-func (h *host) register(ctx context.Context, c Config, zone string, tunnel netip.Addr, f *frontend.FrontEnd) error {
+// register tells the front end what this host has to give, once libvirtd says,
+// and again from time to time: others may take from its disk, or make room.
+func (h *host) register(ctx context.Context, c Config, zone string, at cloud.Net, f *frontend.FrontEnd) error {
 	if c.PeerListen != "" { // others may be nodes of the zone whose head this is
-		k := cloud.Cluster{Zone: zone, Head: h.name, Regime: c.Regime, Net: cloud.Net{Addr: c.PeerListen, Tunnel: tunnel}, Version: Version, Seen: time.Now().UTC()}
+		k := cloud.Cluster{Zone: zone, Head: h.name, Regime: c.Regime, Net: at, Version: Version, Seen: time.Now().UTC()}
 		if err := f.AddCluster(ctx, k); err != nil {
 			return err
 		}
 	}
-	for {
+	for said := false; ; {
+		wait := retryMin
 		has, err := h.driver.Host(ctx)
 		if err == nil {
 			n := h.row(c, zone, has)
-			n.Version, n.Net = Version, cloud.Net{Addr: c.PeerListen, Tunnel: tunnel}
-			slog.Info("node is in service", "node", h.name, "kind", has.Kind, "cpus", n.CPUs, "memory_mib", n.MemoryMiB, "disk_gib", n.DiskGiB)
-			return f.AddNode(ctx, n)
+			n.Version, n.Net = Version, at
+			err = f.AddNode(ctx, n)
+			if err == nil && !said {
+				slog.Info("node is in service", "node", h.name, "kind", has.Kind, "cpus", n.CPUs, "memory_mib", n.MemoryMiB, "disk_gib", n.DiskGiB)
+			}
 		}
-		slog.Debug("the hypervisor does not say what the host has", "node", h.name, "err", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if err == nil {
+			said, wait = true, helloEvery
+		} else {
+			slog.Debug("what the host has is not known", "node", h.name, "err", err)
+		}
+		if !pause(ctx, wait) {
 			return nil
 		}
 	}

@@ -19,15 +19,18 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"eucad/api/admin"
 	"eucad/hyper/disk"
+	"eucad/net/link"
 	"eucad/roles/cluster"
+	"eucad/roles/frontend"
 	"eucad/roles/peer"
 	"eucad/roles/plan"
-	"eucad/store/cloud"
 )
 
 const (
 	leaseEvery = 3 * time.Second // between signs of life
+	helloEvery = time.Minute     // after which a host says again what it has: its disk fills and empties
 	retryMin   = time.Second     // between tries to reach the front end
 	retryMax   = 30 * time.Second
 )
@@ -39,7 +42,9 @@ type remote struct {
 	creds *peer.Credentials
 	up    *peer.Client   // the front end's peer API, by way of the head if that is how we joined
 	zone  *cluster.Head  // nil: this host is no zone's head
+	at    string         // where we joined, host:port
 	peers netip.AddrPort // where other hosts reach us
+	wire  *wire
 	cache *disk.Cache
 }
 
@@ -52,7 +57,13 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	if r.creds, err = join(ctx, c); err != nil {
 		return err
 	}
+	var w plan.Welcome
+	if err := json.Unmarshal(r.creds.Welcome().More, &w); err != nil {
+		return fmt.Errorf("what the front end told this host when it joined: %w", err)
+	}
+	r.c.PublicRange = w.PublicRange
 	id, address := r.creds.Server()
+	r.at = address
 	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
 	if id.Role == peer.Cluster {
 		r.up = r.up.Under("/frontend")
@@ -60,6 +71,13 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	defer r.up.Close()
 	if r.peers, err = advertised(c, address); err != nil {
 		return err
+	}
+	if r.wire, err = openWire(c, r.creds.Identity().Name, w.Mesh, r.peers.Addr()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.wire.close()) }()
+	if joined, perr := netip.ParseAddrPort(address); perr == nil && id.Role == peer.Cluster {
+		r.wire.head, r.wire.headAt = id.Name, joined.Addr()
 	}
 	l, err := net.Listen("tcp", c.PeerListen)
 	if err != nil {
@@ -75,12 +93,18 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.host.close()) }()
 
+	local, err := frontend.ListenUnix(filepath.Join(c.Dir, "eucad.sock"))
+	if err != nil {
+		return err
+	}
+	defer local.Close()
 	pools, err := r.pools(address)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return pools.Run(ctx) })
+	g.Go(func() error { return r.local(ctx, local) })
 	g.Go(func() error { return r.host.agent.Run(ctx) })
 	g.Go(func() error { return r.creds.Run(ctx, r.renew) })
 	g.Go(func() error { return r.server().Serve(ctx, l) })
@@ -142,7 +166,7 @@ func advertised(c Config, toward string) (netip.AddrPort, error) {
 // openHost brings what the roles need of this machine under our hand.
 func (r *remote) openHost() error {
 	o := hostOptions{
-		name: r.creds.Identity().Name, tunnel: r.peers.Addr(), keep: "plan.json", leased: true,
+		name: r.creds.Identity().Name, wire: r.wire, keep: "plan.json", leased: true,
 		image: r.cache.Get,
 		report: func(ctx context.Context, s []plan.Status) error {
 			sent := time.Now()
@@ -162,6 +186,18 @@ func (r *remote) openHost() error {
 			Self: r.creds.Identity(), Credentials: r.creds, Version: Version, FrontEnd: r.up,
 			Hosts: r.host.agent.Hosts, Image: r.cache.Get,
 		})
+	}
+	return nil
+}
+
+// local answers eucad doctor on this host.
+func (r *remote) local(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /orphans", admin.OrphansHandler(r.host.agent.Orphans))
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
 	return nil
 }
@@ -211,7 +247,13 @@ func (r *remote) follow(ctx context.Context) error {
 			if err := json.Unmarshal(data, &m); err != nil {
 				return err
 			}
-			return r.host.agent.Take(m)
+			if err := r.host.agent.Take(m); err != nil {
+				return err
+			}
+			if m.Hosts != nil {
+				return r.routeToHead()
+			}
+			return nil
 		})
 		if ctx.Err() != nil {
 			return nil
@@ -227,17 +269,35 @@ func (r *remote) follow(ctx context.Context) error {
 	}
 }
 
+// routeToHead has the head's tunnel address, which it has in the network of the
+// heads, lead to where we joined it: the zone's own network may know no way.
+func (r *remote) routeToHead() error {
+	id, _ := r.creds.Server()
+	joined, err := netip.ParseAddrPort(r.at)
+	if err != nil || id.Role != peer.Cluster || r.wire.mesh != nil {
+		return nil
+	}
+	head := r.host.agent.Hosts().Hosts[id.Name].Tunnel
+	if !head.IsValid() || head == joined.Addr() {
+		return nil
+	}
+	if err := link.RouteVia(head, joined.Addr(), r.peers.Addr()); err != nil {
+		return fmt.Errorf("route to the head's address %s: %w", head, err)
+	}
+	return nil
+}
+
 // greet tells the front end what this host is and has, and then that it is
 // still there.
 func (r *remote) greet(ctx context.Context) error {
-	said := false
+	var said time.Time // when the front end last took a hello
 	for {
 		var err error
 		sent := time.Now()
 		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not cost the lease
-		if !said {
+		if time.Since(said) > helloEvery {
 			if err = r.hello(call); err == nil {
-				said = true
+				said = time.Now()
 			}
 		} else {
 			err = r.up.Call(call, "POST", plan.LeasePath, struct{}{}, nil)
@@ -254,7 +314,7 @@ func (r *remote) greet(ctx context.Context) error {
 			} else {
 				slog.Debug("the front end does not answer", "err", err)
 			}
-			said = false // it may be another one, or have lost what it knew
+			said = time.Time{} // it may be another one, or have lost what it knew
 		}
 		if !pause(ctx, wait) {
 			return nil
@@ -263,7 +323,7 @@ func (r *remote) greet(ctx context.Context) error {
 }
 
 func (r *remote) hello(ctx context.Context) error {
-	in := plan.Hello{Version: Version, Net: cloud.Net{Addr: r.peers.String(), Tunnel: r.peers.Addr()}}
+	in := plan.Hello{Version: Version, Net: r.wire.net(r.peers)}
 	if r.host.driver != nil {
 		has, err := r.host.driver.Host(ctx)
 		if err != nil {

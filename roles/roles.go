@@ -45,6 +45,7 @@ type Config struct {
 	Join       string // host:port of the front end, or of the zone's head
 	Token      string // lets this host join, once
 	Zone       string // of the token; "" believes it
+	Mesh       string // on: guests' packets between hosts are encrypted; off: they are not
 	Regime     string // of the zone's public addresses: edge or head
 }
 
@@ -67,6 +68,7 @@ func Default() Config {
 		DiskOvercommit:   1,
 
 		Regime: "edge",
+		Mesh:   "on",
 
 		SimZones: 1,
 		SimNodes: 1,
@@ -88,6 +90,9 @@ func Run(ctx context.Context, c Config) error {
 	debug.SetGCPercent(50)
 	if c.Regime != "edge" && c.Regime != "head" {
 		return fmt.Errorf("--regime is edge or head, not %q", c.Regime)
+	}
+	if c.Mesh != "on" && c.Mesh != "off" {
+		return fmt.Errorf("--mesh is on or off, not %q", c.Mesh)
 	}
 	switch {
 	case c.SimPool != "" && c.SimPool != cloud.PoolNode && c.SimPool != cloud.PoolNetwork:

@@ -8,10 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eucad/api/admin"
 	"eucad/hyper"
 	"eucad/hyper/sim"
-	"eucad/roles/control"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
 	"eucad/roles/plan"
@@ -34,13 +32,14 @@ func runSim(ctx context.Context, c Config) (err error) {
 	}
 	agents := map[string]*node.Agent{}
 	volumes := sim.NewVolumes()
-	f, err := openFrontEnd(ctx, c, "sim", zs, func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
 		a := agents[i.Node]
 		if a == nil {
 			return nil, time.Time{}, fmt.Errorf("instance %s is on no node", i.ID)
 		}
 		return a.Console(ctx, i.ID)
-	}, importSim, nil, volumes)
+	}
+	f, err := openFrontEnd(ctx, c, frontend.Options{Name: "sim", Zones: zs, Console: console, Import: importSim, Pool: c.SimPool, Fencer: volumes})
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,8 @@ func runSim(ctx context.Context, c Config) (err error) {
 	return g.Wait()
 }
 
-func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool), fencer control.Fencer) (*frontend.FrontEnd, error) {
+// openFrontEnd opens a front end as c says; o has the rest.
+func openFrontEnd(ctx context.Context, c Config, o frontend.Options) (*frontend.FrontEnd, error) {
 	types, err := cloud.LoadTypes(c.TypesFile)
 	if err != nil {
 		return nil, err
@@ -84,9 +84,8 @@ func openFrontEnd(ctx context.Context, c Config, name string, zs []string, conso
 	if err != nil {
 		return nil, err
 	}
-	return frontend.Open(ctx, frontend.Options{
-		Dir: c.Dir, Listen: c.Listen, Endpoint: c.Endpoint, Region: c.Region, Domain: c.Domain,
-		Zones: zs, PublicPool: c.PublicRange, Types: types, Policy: place, Console: console, Import: imp,
-		Name: name, Version: Version, PeerListen: c.PeerListen, Pool: c.SimPool, Overcommit: c.overcommit(), ImagePath: images, Fencer: fencer,
-	})
+	o.Dir, o.Listen, o.Endpoint, o.PeerListen = c.Dir, c.Listen, c.Endpoint, c.PeerListen
+	o.Region, o.Domain, o.PublicPool = c.Region, c.Domain, c.PublicRange
+	o.Types, o.Policy, o.Overcommit, o.Version = types, place, c.overcommit(), Version
+	return frontend.Open(ctx, o)
 }

@@ -63,7 +63,7 @@ func Open(name string) (*DB, error) {
 	dsn := "file:" + (&url.URL{Path: name}).EscapedPath() + "?" + url.Values{"_pragma": {
 		fmt.Sprintf("busy_timeout(%d)", lockWait.Milliseconds()),
 		"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		"journal_size_limit(67108864)", "cache_size(-4096)",
+		"journal_size_limit(67108864)", "cache_size(-4096)", "wal_autocheckpoint(4000)",
 		"temp_store(MEMORY)", // savepoints journal there: a file costs a fifth of a launch
 	}}.Encode()
 	// SQLite gives its log the mode of the database: user data is nobody else's.

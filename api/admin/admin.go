@@ -23,7 +23,8 @@ type Server struct {
 	Endpoint string // URL of the EC2 API
 	Images   string // directory of image contents
 	Import   Importer
-	Hosts    Hosts // nil: the cloud takes no other hosts
+	Orphans  func(ctx context.Context) ([]string, error) // guests on this host that the plan does not know; nil for a host without guests
+	Hosts    Hosts                                       // nil: the cloud takes no other hosts
 
 	PowerSave bool // nodes without instances may sleep
 }
@@ -47,6 +48,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("DELETE /accounts/{name}", answer(s.deleteAccount))
 	mux.Handle("GET /accounts/{name}/credentials", answer(s.credentials))
 	mux.HandleFunc("POST /images", s.importImage)
+	mux.Handle("GET /orphans", OrphansHandler(s.Orphans))
 	mux.Handle("GET /members", answer(s.listMembers))
 	mux.Handle("DELETE /nodes/{name}", answer(s.removeNode))
 	mux.Handle("POST /nodes/{name}/drain", answer(s.drain))
@@ -105,3 +107,15 @@ func audit(r *http.Request, action string) context.Context {
 
 // drain reads what is left of a body, so that the client sees the answer.
 func drain(r io.Reader) { io.CopyN(io.Discard, r, 1<<20) }
+
+// OrphansHandler serves GET /orphans, which every host with guests does, also
+// one that has no other administrators' API.
+func OrphansHandler(orphans func(ctx context.Context) ([]string, error)) http.Handler {
+	return answer(func(r *http.Request) ([]string, error) {
+		if orphans == nil {
+			return []string{}, nil
+		}
+		ids, err := orphans(r.Context())
+		return append([]string{}, ids...), err
+	})
+}

@@ -178,14 +178,15 @@ func (s *Server) givePublic(ctx context.Context, tx store.Tx, n *cloud.Interface
 	return tx.PutAddress(ctx, autoAddress(tx, n, ip))
 }
 
-// rebootInstances resets running instances.
+// rebootInstances resets running instances. A terminated one is ignored (EC2
+// docs: "RebootInstances"), so that a race with the end of one fails no others.
 func (s *Server) rebootInstances(ctx context.Context, in *wire.RebootInstancesInput) (*wire.RebootInstancesOutput, error) {
 	_, err := s.changeStates(ctx, in.InstanceIds, func(tx store.Tx, i *cloud.Instance) (bool, error) {
 		switch i.State {
 		case cloud.Running:
 			i.Boot++
 			return true, nil
-		case cloud.Pending: // it boots already
+		case cloud.Pending, cloud.ShuttingDown, cloud.Terminated: // it boots already, or never again
 			return false, nil
 		}
 		return false, cloud.Faultf("IncorrectState", "Instance with id %s is %s and cannot be rebooted.", i.ID, i.State)

@@ -3,7 +3,7 @@ package ec2
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
+	"log/slog"
 	"time"
 
 	"eucad/api/ec2/wire"
@@ -31,7 +31,8 @@ func (s *Server) getConsoleOutput(ctx context.Context, in *wire.GetConsoleOutput
 	defer stop()
 	text, at, err := s.Console(ctx, i)
 	if err != nil {
-		return nil, fmt.Errorf("console of %s on %s: %w", i.ID, i.Node, err)
+		slog.WarnContext(ctx, "console is out of reach", "instance", i.ID, "node", i.Node, "err", err)
+		return nil, cloud.Faultf("Unavailable", "The console of instance '%s' cannot be read now: its host does not answer. Try again later.", i.ID)
 	}
 	if len(text) > 0 {
 		text = text[max(0, len(text)-consoleMost):]

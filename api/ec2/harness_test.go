@@ -151,33 +151,35 @@ func (c *site) must(form string) string {
 // state that it is on the way to.
 func (c *site) settle() {
 	c.t.Helper()
-	c.write(func(tx store.Tx) error {
-		ctx := c.ctx()
-		moving, err := tx.InstancesMoving(ctx)
+	c.write(settle)
+}
+
+func settle(tx store.Tx) error {
+	ctx := context.Background()
+	moving, err := tx.InstancesMoving(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range moving {
+		switch i.State {
+		case cloud.Pending:
+			err = i.Move(cloud.Running, tx.Now())
+		case cloud.Stopping:
+			err = i.Move(cloud.Stopped, tx.Now())
+		case cloud.ShuttingDown:
+			err = i.Move(cloud.Terminated, tx.Now())
+		}
 		if err != nil {
 			return err
 		}
-		for _, i := range moving {
-			switch i.State {
-			case cloud.Pending:
-				err = i.Move(cloud.Running, tx.Now())
-			case cloud.Stopping:
-				err = i.Move(cloud.Stopped, tx.Now())
-			case cloud.ShuttingDown:
-				err = i.Move(cloud.Terminated, tx.Now())
-			}
-			if err != nil {
-				return err
-			}
-			if err := release(ctx, tx, &i); err != nil {
-				return err
-			}
-			if err := tx.PutInstance(ctx, i); err != nil {
-				return err
-			}
+		if err := release(ctx, tx, &i); err != nil {
+			return err
 		}
-		return nil
-	})
+		if err := tx.PutInstance(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // release gives back what an instance no longer has in its new state.
@@ -260,6 +262,11 @@ func (c *site) stableText(s string) string {
 		token := strings.TrimSuffix(strings.TrimPrefix(m, "<nextToken>"), "<")
 		return "<nextToken>" + c.stableName(token, "TOKEN#") + "<"
 	})
+	for name, random := range c.random { // in messages
+		if strings.HasPrefix(name, "TOKEN#") {
+			s = strings.ReplaceAll(s, random, name)
+		}
+	}
 	return randomThing.ReplaceAllStringFunc(s, func(m string) string {
 		sub := randomThing.FindStringSubmatch(m)
 		group := func(name string) string { return sub[randomThing.SubexpIndex(name)] }
@@ -341,12 +348,34 @@ var commands = map[string]func(c *site, args []string) error{
 		return nil
 	},
 	"console": func(c *site, args []string) error { c.console = []byte(strings.Join(args, " ")); return nil },
-	// node NAME ZONE CPUS MEMORY-MIB DISK-GIB
+	// forget INSTANCE: control drops the row of a terminated one in time.
+	"forget": func(c *site, args []string) error {
+		return c.db.Write(c.ctx(), func(tx store.Tx) error {
+			i, err := tx.Instance(c.ctx(), c.account["alice"], c.randomText(args[0]))
+			if err != nil {
+				return err
+			}
+			return tx.DeleteInstance(c.ctx(), i)
+		})
+	},
+	// impair INSTANCE: its node is not heard of.
+	"impair": func(c *site, args []string) error {
+		return c.db.Write(c.ctx(), func(tx store.Tx) error {
+			i, err := tx.Instance(c.ctx(), c.account["alice"], c.randomText(args[0]))
+			if err != nil {
+				return err
+			}
+			i.Impaired, i.StatusSince = true, tx.Now()
+			return tx.PutInstance(c.ctx(), i)
+		})
+	},
+	// node NAME ZONE CPUS MEMORY-MIB DISK-GIB; with 0 CPUs it is out of service
 	"node": func(c *site, args []string) error {
 		n := cloud.Node{Name: args[0], Zone: args[1], Arch: "x86_64", Kind: "sim"}
 		if _, err := fmt.Sscan(strings.Join(args[2:], " "), &n.CPUs, &n.MemoryMiB, &n.DiskGiB); err != nil {
 			return err
 		}
+		n.Cordoned = n.CPUs == 0
 		return c.db.Write(c.ctx(), func(tx store.Tx) error { return tx.PutNode(c.ctx(), n) })
 	},
 }

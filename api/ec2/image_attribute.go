@@ -3,7 +3,6 @@ package ec2
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"eucad/api/ec2/wire"
 	"eucad/api/query"
@@ -40,6 +39,8 @@ func (s *Server) describeImageAttribute(ctx context.Context, in *wire.DescribeIm
 		out.BootMode = text(bootMode(m.UEFI))
 	case "imdsSupport":
 		out.ImdsSupport = text(m.ImdsSupport)
+	case "deregistrationProtection":
+		out.DeregistrationProtection = text("disabled")
 	case "sriovNetSupport":
 		out.SriovNetSupport = text("")
 	case "tpmSupport":
@@ -55,7 +56,7 @@ func (s *Server) describeImageAttribute(ctx context.Context, in *wire.DescribeIm
 }
 
 func launchPermissions(m *cloud.Image) []wire.LaunchPermission {
-	var out []wire.LaunchPermission
+	out := []wire.LaunchPermission{}
 	if m.Public {
 		out = append(out, wire.LaunchPermission{Group: query.Ptr("all")})
 	}
@@ -71,8 +72,17 @@ func (s *Server) modifyImageAttribute(ctx context.Context, in *wire.ModifyImageA
 	if err := unifyImageAttribute(in); err != nil {
 		return nil, err
 	}
-	if in.Description == nil && in.ImdsSupport == nil && in.LaunchPermission == nil {
+	asked := 0
+	for _, given := range []bool{in.Description != nil, in.ImdsSupport != nil, in.LaunchPermission != nil} {
+		if given {
+			asked++
+		}
+	}
+	switch {
+	case asked == 0:
 		return nil, cloud.Faultf("InvalidParameterCombination", "No attributes specified.")
+	case asked > 1:
+		return nil, cloud.Faultf("InvalidParameterCombination", "Fields for multiple attribute types specified: change one attribute in each call.")
 	}
 	return nil, s.DB.Write(ctx, func(tx store.Tx) error {
 		m, err := ownImage(ctx, tx.Rx, query.Val(in.ImageId))
@@ -121,8 +131,8 @@ func setLaunch(m *cloud.Image, p wire.LaunchPermission, add bool) error {
 		m.Public = add
 	case group != "":
 		return cloud.Faultf("InvalidUserGroup", "The group '%s' is invalid; it is 'all'.", clip(group))
-	case len(id) != 12 || strings.Trim(id, "0123456789") != "":
-		return cloud.Faultf("InvalidUserID.Malformed", "Invalid user id: \"%s\"", clip(id))
+	case !isAccount(id):
+		return checkAccounts([]string{id})
 	case add && !slices.Contains(m.LaunchTo, id):
 		if len(m.LaunchTo) == most {
 			return cloud.Faultf("ImageAccountLimitExceeded", "An image can be shared with up to %d accounts.", most)

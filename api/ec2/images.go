@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
 	"eucad/api/ec2/wire"
 	"eucad/api/query"
@@ -20,6 +21,12 @@ func (s *Server) describeImages(ctx context.Context, in *wire.DescribeImagesInpu
 		return nil, err
 	}
 	if err := checkImageIDs(in.ImageIds...); err != nil {
+		return nil, err
+	}
+	if err := checkAccounts(in.Owners, "self", "amazon", "aws-marketplace", "aws-backup-vault"); err != nil {
+		return nil, err
+	}
+	if err := checkAccounts(in.ExecutableUsers, "self", "all"); err != nil {
 		return nil, err
 	}
 	acct := account(ctx)
@@ -49,6 +56,20 @@ func (s *Server) describeImages(ctx context.Context, in *wire.DescribeImagesInpu
 	}
 	return out, nil
 }
+
+// checkAccounts returns a Fault unless each of a request's list is an account
+// id or one of the words that stand for accounts.
+func checkAccounts(list []string, words ...string) error {
+	for _, a := range list {
+		if !isAccount(a) && !slices.Contains(words, a) {
+			return cloud.Faultf("InvalidUserID.Malformed", "Invalid user id: \"%s\"", clip(a))
+		}
+	}
+	return nil
+}
+
+// isAccount reports whether id has the form of an account's.
+func isAccount(id string) bool { return len(id) == 12 && strings.Trim(id, "0123456789") == "" }
 
 // ownedBy reports whether one of owners has the image; nobody here is amazon
 // or the marketplace.

@@ -106,7 +106,7 @@ func (s *Server) changeType(in *wire.ModifyInstanceAttributeInput) attributeChan
 		name := query.Val(in.InstanceType.Value)
 		t, ok := s.Cfg.Types.Get(name)
 		if !ok {
-			return cloud.Faultf("InvalidParameterValue", "Invalid value '%s' for InstanceType.", clip(name))
+			return cloud.Faultf("InvalidInstanceAttributeValue", "Invalid value '%s' for InstanceType.", clip(name)) // the API reference has this code
 		}
 		if most := t.MaxInterfaces(); len(i.Interfaces) > most {
 			return cloud.Faultf("AttachmentLimitExceeded", "The instance has %d network interfaces; a %s has up to %d.", len(i.Interfaces), name, most)
@@ -121,10 +121,11 @@ func (s *Server) changeType(in *wire.ModifyInstanceAttributeInput) attributeChan
 	}
 }
 
-// changeInterface makes a change of the primary interface.
+// changeInterface makes a change of the only interface. Which of several is
+// meant EC2 does not guess: they are changed by ModifyNetworkInterfaceAttribute.
 func changeInterface(change func(context.Context, store.Tx, *cloud.Interface) error) attributeChange {
 	return func(ctx context.Context, tx store.Tx, i *cloud.Instance) error {
-		n, err := primaryInterface(ctx, tx.Rx, i)
+		n, err := onlyInterface(ctx, tx.Rx, i.AccountID, i.ID)
 		if err != nil {
 			return err
 		}
@@ -135,7 +136,8 @@ func changeInterface(change func(context.Context, store.Tx, *cloud.Interface) er
 	}
 }
 
-// changeMappings sets which volumes go with their instance.
+// changeMappings sets which volumes go with their instance; one for which the
+// request does not say does (EC2 docs: "ModifyInstanceAttribute").
 func changeMappings(in []wire.InstanceBlockDeviceMappingSpecification) attributeChange {
 	return func(ctx context.Context, tx store.Tx, i *cloud.Instance) error {
 		for _, m := range in {
@@ -146,16 +148,18 @@ func changeMappings(in []wire.InstanceBlockDeviceMappingSpecification) attribute
 				return unsupported("A change of BlockDeviceMapping other than DeleteOnTermination")
 			case device == "":
 				return missing("BlockDeviceMapping.DeviceName")
-			case at < 0 || m.Ebs != nil && query.Val(m.Ebs.VolumeId) != "" && *m.Ebs.VolumeId != i.Volumes[at].VolumeID:
-				return cloud.Faultf("InvalidInstanceAttributeValue", "No such device (%s) or volume at instance '%s'", clip(device), i.ID)
-			case m.Ebs == nil || m.Ebs.DeleteOnTermination == nil:
-				continue
+			case m.Ebs == nil:
+				return missing("BlockDeviceMapping.Ebs")
+			case at < 0:
+				return cloud.Faultf("InvalidInstanceAttributeValue", "No device is currently mapped at %s", clip(device))
+			case query.Val(m.Ebs.VolumeId) != "" && *m.Ebs.VolumeId != i.Volumes[at].VolumeID:
+				return cloud.Faultf("InvalidInstanceAttributeValue", "The volume '%s' is not the one at %s of instance '%s'.", clip(*m.Ebs.VolumeId), clip(device), i.ID)
 			}
 			vol, err := tx.Volume(ctx, i.AccountID, i.Volumes[at].VolumeID)
 			if err != nil {
 				return err
 			}
-			vol.DeleteOnTermination = *m.Ebs.DeleteOnTermination
+			vol.DeleteOnTermination = m.Ebs.DeleteOnTermination == nil || *m.Ebs.DeleteOnTermination
 			i.Volumes[at].DeleteOnTermination = vol.DeleteOnTermination
 			if err := tx.PutVolume(ctx, vol); err != nil {
 				return err

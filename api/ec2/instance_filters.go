@@ -54,6 +54,14 @@ func ofNICs(get func(*nic) []string) func(*instanceItem) []string {
 	}
 }
 
+// privateIP returns the primary private address; a terminated instance has none.
+func privateIP(it *instanceItem) []string {
+	if !it.PrivateIP.IsValid() {
+		return nil
+	}
+	return one(it.PrivateIP.String())
+}
+
 func ofMappings(get func(*cloud.Mapping) string) func(*instanceItem) []string {
 	return func(it *instanceItem) []string { return each(it.Volumes, get) }
 }
@@ -166,13 +174,13 @@ var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
 	"spot-instance-request-id":                                      none,
 	"state-reason-code":                                             func(it *instanceItem) []string { return some(it.reason().Code) },
 	"state-reason-message":                                          func(it *instanceItem) []string { return some(it.reason().Message) },
-	"subnet-id":                                                     func(it *instanceItem) []string { return one(it.SubnetID) },
+	"subnet-id":                                                     func(it *instanceItem) []string { return some(it.SubnetID) },
 	"tenancy":                                                       constant("default"),
 	"tpm-support":                                                   none,
 	"usage-operation":                                               constant("RunInstances"),
 	"usage-operation-update-time":                                   func(it *instanceItem) []string { return instant(it.Created) },
 	"virtualization-type":                                           constant("hvm"),
-	"vpc-id":                                                        func(it *instanceItem) []string { return one(it.VpcID) },
+	"vpc-id":                                                        func(it *instanceItem) []string { return some(it.VpcID) },
 
 	"block-device-mapping.attach-time":           ofMappings(func(m *cloud.Mapping) string { return instant(m.Attached)[0] }),
 	"block-device-mapping.delete-on-termination": ofMappings(func(m *cloud.Mapping) string { return yesNo(m.DeleteOnTermination)[0] }),
@@ -186,8 +194,8 @@ var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
 	"group-name":          ofPrimary(groupNamesOf),
 	"source-dest-check":   ofPrimary(func(n *nic) []string { return yesNo(!n.NoSourceDestCheck) }),
 	"ip-address":          ofPrimary(publicIPs),
-	"private-ip-address":  func(it *instanceItem) []string { return one(it.PrivateIP.String()) },
-	"private-dns-name":    func(it *instanceItem) []string { return one(it.privateName) },
+	"private-ip-address":  privateIP,
+	"private-dns-name":    func(it *instanceItem) []string { return some(it.privateName) },
 	"dns-name":            func(it *instanceItem) []string { return some(it.publicName) },
 })
 

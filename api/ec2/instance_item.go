@@ -54,6 +54,9 @@ func instanceKey(i *cloud.Instance) string {
 // newItem returns the item of i and encodes it.
 func (s *Server) newItem(i cloud.Instance, nics []nic, tags []cloud.Tag) *instanceItem {
 	i.UserData = nil
+	if i.State == cloud.Terminated { // EC2 forgets its network: filters must not find it by that
+		i.VpcID, i.SubnetID, i.PrivateIP = "", "", netip.Addr{}
+	}
 	slices.SortFunc(nics, func(a, b nic) int { return int(a.DeviceIndex - b.DeviceIndex) })
 	it := &instanceItem{Instance: i, key: instanceKey(&i), nics: nics, tags: tags}
 	if len(tags) > 0 {

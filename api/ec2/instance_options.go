@@ -29,8 +29,11 @@ func (s *Server) modifyInstanceMetadataOptions(ctx context.Context, in *wire.Mod
 
 // modifyInstanceMaintenanceOptions sets whether an instance may be recovered elsewhere.
 func (s *Server) modifyInstanceMaintenanceOptions(ctx context.Context, in *wire.ModifyInstanceMaintenanceOptionsInput) (*wire.ModifyInstanceMaintenanceOptionsOutput, error) {
-	if query.Val(in.RebootMigration) != "" {
+	switch {
+	case query.Val(in.RebootMigration) != "":
 		return nil, unsupported("RebootMigration")
+	case query.Val(in.AutoRecovery) == "": // not what it defaults to at launch
+		return nil, missing("AutoRecovery")
 	}
 	off, err := noAutoRecovery(query.Val(in.AutoRecovery))
 	if err != nil {
@@ -43,9 +46,14 @@ func (s *Server) modifyInstanceMaintenanceOptions(ctx context.Context, in *wire.
 	})
 }
 
-// describeInstanceCreditSpecifications tells the credit option of burstable
-// instances; named instances must be of such a type.
+// describeInstanceCreditSpecifications tells the credit option of the named
+// instances, which must be burstable, or those that are unlimited (EC2 docs:
+// "DescribeInstanceCreditSpecifications").
 func (s *Server) describeInstanceCreditSpecifications(ctx context.Context, in *wire.DescribeInstanceCreditSpecificationsInput) (*wire.DescribeInstanceCreditSpecificationsOutput, error) {
+	named := len(in.InstanceIds) > 0
+	if named && in.MaxResults != nil {
+		return nil, cloud.Faultf("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
+	}
 	match, err := query.Compile(wire.Filters(in.Filters), query.Fields[*instanceItem]{"instance-id": instanceFilters["instance-id"]}, nil)
 	if err != nil {
 		return nil, err
@@ -55,11 +63,13 @@ func (s *Server) describeInstanceCreditSpecifications(ctx context.Context, in *w
 		return nil, err
 	}
 	for _, it := range items {
-		if len(in.InstanceIds) > 0 && it.CreditSpec == "" {
+		if named && it.CreditSpec == "" {
 			return nil, cloud.Faultf("InvalidParameterCombination", "The instance '%s' is of type %s, which has no CPU credits.", it.ID, it.Type)
 		}
 	}
-	items = keep(keep(items, func(it *instanceItem) bool { return it.CreditSpec != "" && it.State != cloud.Terminated }), match)
+	items = keep(keep(items, func(it *instanceItem) bool {
+		return (named || it.CreditSpec == "unlimited") && it.State != cloud.Terminated
+	}), match)
 	page, next, err := query.Page(ctx, items, (*instanceItem).pageKey, in.MaxResults, in.NextToken, query.Thousand)
 	if err != nil {
 		return nil, err
@@ -111,8 +121,8 @@ func (s *Server) setCredit(ctx context.Context, tx store.Tx, id, credits string)
 	if i.CreditSpec, err = creditSpec(&wire.CreditSpecificationRequest{CpuCredits: &credits}, t); err != nil {
 		return err
 	}
-	if i.State == cloud.Terminated {
-		return cloud.Faultf("IncorrectInstanceState", "The instance '%s' is terminated.", id)
+	if i.State == cloud.ShuttingDown || i.State == cloud.Terminated {
+		return cloud.Faultf("IncorrectInstanceState", "The instance '%s' is %s.", id, i.State)
 	}
 	return tx.PutInstance(ctx, i)
 }
@@ -121,10 +131,8 @@ func (s *Server) setCredit(ctx context.Context, tx store.Tx, id, credits string)
 // could not be changed, "" when the whole call fails.
 func creditFault(err error) string {
 	switch code := cloud.FaultCode(err); code {
-	case "InvalidInstanceID.Malformed", "InvalidInstanceID.NotFound", "IncorrectInstanceState":
+	case "InvalidInstanceID.Malformed", "InvalidInstanceID.NotFound", "IncorrectInstanceState", "InstanceCreditSpecification.NotSupported":
 		return code
-	case "InvalidParameterCombination":
-		return "InstanceCreditSpecification.NotSupported"
 	}
 	return ""
 }
@@ -143,6 +151,9 @@ func (s *Server) unmonitorInstances(ctx context.Context, in *wire.UnmonitorInsta
 
 func (s *Server) setMonitoring(ctx context.Context, ids []string, on bool) ([]wire.InstanceMonitoring, error) {
 	changes, err := s.changeStates(ctx, ids, func(_ store.Tx, i *cloud.Instance) (bool, error) {
+		if i.State == cloud.ShuttingDown || i.State == cloud.Terminated {
+			return false, cloud.Faultf("IncorrectInstanceState", "The instance '%s' is %s and cannot be monitored.", i.ID, i.State)
+		}
 		was := i.Monitoring
 		i.Monitoring = on
 		return was != on, nil

@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"eucad/api/ec2/wire"
 	"eucad/api/query"
@@ -23,10 +24,12 @@ func (s *Server) describeInstanceTypes(ctx context.Context, in *wire.DescribeIns
 	types := s.Cfg.Types.All()
 	limit := typesLimit
 	if len(in.InstanceTypes) > 0 {
-		for _, name := range in.InstanceTypes {
-			if _, ok := s.Cfg.Types.Get(name); !ok {
-				return nil, cloud.Faultf("InvalidInstanceType", "The following supplied instance types do not exist: [%s]", clip(name))
-			}
+		strange := slices.DeleteFunc(slices.Clone(in.InstanceTypes), func(name string) bool {
+			_, ok := s.Cfg.Types.Get(name)
+			return ok
+		})
+		if len(strange) > 0 {
+			return nil, cloud.Faultf("InvalidInstanceType", "The following supplied instance types do not exist: [%s]", clip(strings.Join(strange, ", ")))
 		}
 		types = keep(types, func(t cloud.Type) bool { return slices.Contains(in.InstanceTypes, t.Name) })
 		limit.Default = 0
@@ -82,49 +85,56 @@ func typeIs(v string) func(cloud.Type) []string { return func(cloud.Type) []stri
 func typeHasNone(cloud.Type) []string { return nil }
 
 var typeFilters = query.Fields[cloud.Type]{
-	"auto-recovery-supported":                      typeIs("true"),
-	"bare-metal":                                   typeIs("false"),
-	"burstable-performance-supported":              func(t cloud.Type) []string { return yesNo(t.Burstable) },
-	"current-generation":                           func(t cloud.Type) []string { return yesNo(t.Current) },
-	"dedicated-hosts-supported":                    typeIs("false"),
-	"ebs-info.ebs-optimized-support":               typeIs("default"),
-	"ebs-info.encryption-support":                  typeIs("unsupported"),
-	"ebs-info.nvme-support":                        typeIs("unsupported"),
-	"free-tier-eligible":                           typeIs("false"),
-	"hibernation-supported":                        typeIs("false"),
-	"hypervisor":                                   typeHasNone,
-	"instance-storage-info.disk.count":             typeHasNone,
-	"instance-storage-info.disk.size-in-gb":        typeHasNone,
-	"instance-storage-info.disk.type":              typeHasNone,
-	"instance-storage-info.encryption-support":     typeHasNone,
-	"instance-storage-info.nvme-support":           typeHasNone,
-	"instance-storage-info.total-size-in-gb":       typeHasNone,
-	"instance-storage-supported":                   typeIs("false"),
-	"instance-type":                                func(t cloud.Type) []string { return one(t.Name) },
-	"memory-info.size-in-mib":                      func(t cloud.Type) []string { return number(int64(t.MemoryMiB)) },
-	"network-info.efa-supported":                   typeIs("false"),
-	"network-info.ena-support":                     typeIs("unsupported"),
-	"network-info.encryption-in-transit-supported": typeIs("false"),
-	"network-info.ipv4-addresses-per-interface":    func(cloud.Type) []string { return number(maxSecondary + 1) },
-	"network-info.ipv6-addresses-per-interface":    typeIs("0"),
-	"network-info.ipv6-supported":                  typeIs("false"),
-	"network-info.maximum-network-cards":           typeIs("1"),
-	"network-info.maximum-network-interfaces":      func(t cloud.Type) []string { return number(int64(t.MaxInterfaces())) },
-	"network-info.network-performance":             typeIs("That of the host"),
-	"nitro-enclaves-support":                       typeIs("unsupported"),
-	"nitro-tpm-support":                            typeIs("unsupported"),
-	"processor-info.supported-architecture":        func(t cloud.Type) []string { return one(t.Arch) },
-	"processor-info.supported-features":            typeHasNone,
-	"processor-info.sustained-clock-speed-in-ghz":  typeHasNone,
-	"supported-boot-mode":                          func(cloud.Type) []string { return []string{"legacy-bios", "uefi"} },
-	"supported-root-device-type":                   typeIs("ebs"),
-	"supported-usage-class":                        typeIs("on-demand"),
-	"supported-virtualization-type":                typeIs("hvm"),
-	"vcpu-info.default-cores":                      func(t cloud.Type) []string { return number(int64(t.CPUs)) },
-	"vcpu-info.default-threads-per-core":           typeIs("1"),
-	"vcpu-info.default-vcpus":                      func(t cloud.Type) []string { return number(int64(t.CPUs)) },
-	"vcpu-info.valid-cores":                        func(t cloud.Type) []string { return number(int64(t.CPUs)) },
-	"vcpu-info.valid-threads-per-core":             typeIs("1"),
+	"auto-recovery-supported":         typeIs("true"),
+	"bare-metal":                      typeIs("false"),
+	"burstable-performance-supported": func(t cloud.Type) []string { return yesNo(t.Burstable) },
+	"current-generation":              func(t cloud.Type) []string { return yesNo(t.Current) },
+	"dedicated-hosts-supported":       typeIs("false"),
+	"ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps":  typeHasNone,
+	"ebs-info.ebs-optimized-info.baseline-iops":               typeHasNone,
+	"ebs-info.ebs-optimized-info.baseline-throughput-in-mbps": typeHasNone,
+	"ebs-info.ebs-optimized-info.maximum-bandwidth-in-mbps":   typeHasNone,
+	"ebs-info.ebs-optimized-info.maximum-iops":                typeHasNone,
+	"ebs-info.ebs-optimized-info.maximum-throughput-in-mbps":  typeHasNone,
+	"ebs-info.ebs-optimized-support":                          typeIs("default"),
+	"ebs-info.encryption-support":                             typeIs("unsupported"),
+	"ebs-info.nvme-support":                                   typeIs("unsupported"),
+	"free-tier-eligible":                                      typeIs("false"),
+	"hibernation-supported":                                   typeIs("false"),
+	"hypervisor":                                              typeHasNone,
+	"instance-storage-info.disk.count":                        typeHasNone,
+	"instance-storage-info.disk.size-in-gb":                   typeHasNone,
+	"instance-storage-info.disk.type":                         typeHasNone,
+	"instance-storage-info.encryption-support":                typeHasNone,
+	"instance-storage-info.nvme-support":                      typeHasNone,
+	"instance-storage-info.total-size-in-gb":                  typeHasNone,
+	"instance-storage-supported":                              typeIs("false"),
+	"instance-type":                                           func(t cloud.Type) []string { return one(t.Name) },
+	"memory-info.size-in-mib":                                 func(t cloud.Type) []string { return number(int64(t.MemoryMiB)) },
+	"network-info.efa-info.maximum-efa-interfaces":            typeHasNone,
+	"network-info.efa-supported":                              typeIs("false"),
+	"network-info.ena-support":                                typeIs("unsupported"),
+	"network-info.encryption-in-transit-supported":            typeIs("false"),
+	"network-info.ipv4-addresses-per-interface":               func(cloud.Type) []string { return number(maxSecondary + 1) },
+	"network-info.ipv6-addresses-per-interface":               typeIs("0"),
+	"network-info.ipv6-supported":                             typeIs("false"),
+	"network-info.maximum-network-cards":                      typeIs("1"),
+	"network-info.maximum-network-interfaces":                 func(t cloud.Type) []string { return number(int64(t.MaxInterfaces())) },
+	"network-info.network-performance":                        typeIs("That of the host"),
+	"nitro-enclaves-support":                                  typeIs("unsupported"),
+	"nitro-tpm-support":                                       typeIs("unsupported"),
+	"processor-info.supported-architecture":                   func(t cloud.Type) []string { return one(t.Arch) },
+	"processor-info.supported-features":                       typeHasNone,
+	"processor-info.sustained-clock-speed-in-ghz":             typeHasNone,
+	"supported-boot-mode":                                     func(cloud.Type) []string { return []string{"legacy-bios", "uefi"} },
+	"supported-root-device-type":                              typeIs("ebs"),
+	"supported-usage-class":                                   typeIs("on-demand"),
+	"supported-virtualization-type":                           typeIs("hvm"),
+	"vcpu-info.default-cores":                                 func(t cloud.Type) []string { return number(int64(t.CPUs)) },
+	"vcpu-info.default-threads-per-core":                      typeIs("1"),
+	"vcpu-info.default-vcpus":                                 func(t cloud.Type) []string { return number(int64(t.CPUs)) },
+	"vcpu-info.valid-cores":                                   func(t cloud.Type) []string { return number(int64(t.CPUs)) },
+	"vcpu-info.valid-threads-per-core":                        typeIs("1"),
 }
 
 // describeInstanceTypeOfferings tells where types are offered: every one everywhere.

@@ -55,7 +55,7 @@ func (s *Server) wireInstance(it *instanceItem) wire.Instance {
 	if it.Reason != nil {
 		w.StateReason = &wire.StateReason{Code: &it.Reason.Code, Message: &it.Reason.Message}
 	}
-	if it.State == cloud.Terminated { // EC2 forgets a terminated instance's network
+	if it.State == cloud.Terminated { // EC2 forgets its network, see newItem
 		return w
 	}
 	s.wireNetwork(it, &w)

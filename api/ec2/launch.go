@@ -162,13 +162,16 @@ func userData(s string) ([]byte, error) {
 func creditSpec(in *wire.CreditSpecificationRequest, t cloud.Type) (string, error) {
 	switch {
 	case in != nil && !t.Burstable:
-		return "", cloud.Faultf("InvalidParameterCombination", "The instance type '%s' has no CPU credits; CreditSpecification is for T types.", t.Name)
+		return "", cloud.Faultf("InstanceCreditSpecification.NotSupported", "The %s instance type has no CPU credits; CreditSpecification is for T types.", t.Name)
 	case in != nil:
-		v := query.Val(in.CpuCredits)
-		if v != "standard" && v != "unlimited" {
+		switch v := query.Val(in.CpuCredits); v {
+		case "standard", "unlimited":
+			return v, nil
+		case "":
+			return "", missing("CreditSpecification.CpuCredits")
+		default:
 			return "", invalid("CreditSpecification.CpuCredits", v, "It is standard or unlimited.")
 		}
-		return v, nil
 	case !t.Burstable:
 		return "", nil
 	case strings.HasPrefix(t.Name, "t2."):

@@ -59,14 +59,16 @@ func (l *launch) readNICs(in *wire.RunInstancesInput) error {
 		l.nics = []nicSpec{n}
 		return l.checkNICs()
 	}
-	for what, given := range map[string]bool{
-		"subnet ID":          query.Val(in.SubnetId) != "",
-		"security groups":    len(in.SecurityGroupIds)+len(in.SecurityGroups) > 0,
-		"private IP address": query.Val(in.PrivateIpAddress) != "",
-	} {
-		if given {
-			return cloud.Faultf("InvalidParameterCombination", "Network interfaces and an instance-level %s may not be specified on the same request", what)
-		}
+	both := func(what string) error {
+		return cloud.Faultf("InvalidParameterCombination", "Network interfaces and an instance-level %s may not be specified on the same request", what)
+	}
+	switch {
+	case query.Val(in.SubnetId) != "":
+		return both("subnet ID")
+	case len(in.SecurityGroupIds)+len(in.SecurityGroups) > 0:
+		return both("security groups")
+	case query.Val(in.PrivateIpAddress) != "":
+		return both("private IP address")
 	}
 	for i := range in.NetworkInterfaces {
 		n, err := readNIC(&in.NetworkInterfaces[i])

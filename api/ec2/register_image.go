@@ -54,8 +54,14 @@ func newImage(in *wire.RegisterImageInput) (m cloud.Image, err error) {
 		return m, cloud.Faultf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
 	case len(m.Description) > 255:
 		return m, cloud.Faultf("InvalidParameterValue", "The description is longer than 255 characters.")
-	case len(in.BillingProducts) > 0 || query.Val(in.TpmSupport) != "" || query.Val(in.UefiData) != "":
-		return m, unsupported("BillingProduct, TpmSupport and UefiData")
+	case len(in.BillingProducts) > 0:
+		return m, unsupported("BillingProduct")
+	case query.Val(in.SriovNetSupport) != "":
+		return m, unsupported("SriovNetSupport")
+	case query.Val(in.TpmSupport) != "":
+		return m, unsupported("TpmSupport")
+	case query.Val(in.UefiData) != "":
+		return m, unsupported("UefiData")
 	}
 	switch v := query.Val(in.Architecture); v {
 	case "", "x86_64", "arm64":

@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"eucad/api/ec2/wire"
@@ -28,7 +29,7 @@ func (s *Server) runInstances(ctx context.Context, in *wire.RunInstancesInput) (
 				return err
 			}
 			if found {
-				items, err = s.reservation(ctx, tx, acct, id)
+				items, err = s.reservation(ctx, tx, acct, id, l.token)
 				return err
 			}
 		}
@@ -48,11 +49,16 @@ func (s *Server) runInstances(ctx context.Context, in *wire.RunInstancesInput) (
 	return out, nil
 }
 
-// reservation returns what an earlier request with the same token started.
-func (s *Server) reservation(ctx context.Context, tx store.Tx, account, id string) ([]*instanceItem, error) {
+// reservation returns what an earlier request with the same token started, as
+// it is now. When nothing of it is left the caller has to choose another token
+// (EC2 docs: "Error codes", IdempotentInstanceTerminated).
+func (s *Server) reservation(ctx context.Context, tx store.Tx, account, id, token string) ([]*instanceItem, error) {
 	list, err := tx.InstancesOfReservation(ctx, account, id)
 	if err != nil {
 		return nil, err
+	}
+	if !slices.ContainsFunc(list, func(i cloud.Instance) bool { return i.State != cloud.Terminated }) {
+		return nil, cloud.Faultf("IdempotentInstanceTerminated", "The client token '%s' was used for a launch (%s) whose instances are terminated.", token, id)
 	}
 	names := groupNames{}
 	items := make([]*instanceItem, len(list))
@@ -121,16 +127,17 @@ func (l *launch) resolve(ctx context.Context, tx store.Tx, account string) (clou
 	b := &l.base
 	b.ImageID, b.Arch, b.RootDevice, b.UEFI, b.EnaSupport = m.ID, m.Arch, m.RootDevice, m.UEFI, m.EnaSupport
 	b.KernelID, b.RamdiskID = m.KernelID, m.RamdiskID
+	kernelFor, ramdiskFor := m.AccountID, m.AccountID // what an image brings comes with it, as its snapshots do
 	if l.kernelID != "" {
-		b.KernelID = l.kernelID
+		b.KernelID, kernelFor = l.kernelID, account
 	}
 	if l.ramdiskID != "" {
-		b.RamdiskID = l.ramdiskID
+		b.RamdiskID, ramdiskFor = l.ramdiskID, account
 	}
-	if b.KernelHash, err = bootImage(ctx, tx.Rx, account, "kernel", b.KernelID); err != nil {
+	if b.KernelHash, err = bootImage(ctx, tx.Rx, kernelFor, "kernel", b.KernelID); err != nil {
 		return m, err
 	}
-	if b.RamdiskHash, err = bootImage(ctx, tx.Rx, account, "ramdisk", b.RamdiskID); err != nil {
+	if b.RamdiskHash, err = bootImage(ctx, tx.Rx, ramdiskFor, "ramdisk", b.RamdiskID); err != nil {
 		return m, err
 	}
 	if l.keyName != "" {

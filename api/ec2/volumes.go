@@ -151,6 +151,12 @@ func (s *Server) describeSnapshots(ctx context.Context, in *wire.DescribeSnapsho
 	if err := checkIDs("snap", in.SnapshotIds...); err != nil {
 		return nil, err
 	}
+	if err := checkAccounts(in.OwnerIds, "self", "amazon"); err != nil {
+		return nil, err
+	}
+	if err := checkAccounts(in.RestorableByUserIds, "self", "all"); err != nil {
+		return nil, err
+	}
 	acct := account(ctx)
 	mine := func(list []string) bool {
 		return len(list) == 0 || slices.Contains(list, "self") || slices.Contains(list, acct)

@@ -32,6 +32,7 @@ func TestDecode(t *testing.T) {
 		"SecurityGroupId.10=sg-10", "SecurityGroupId.2=sg-2", "SecurityGroup=bare",
 		"SubnetId=", "IamInstanceProfile.Name=", // Packer: not given
 		"BlockDeviceMapping.0.DeviceName=/dev/sda1", "BlockDeviceMapping.0.Ebs.VolumeSize=8",
+		"BlockDeviceMapping.1.DeviceName=/dev/sdb", "BlockDeviceMapping.1.NoDevice=", // as EC2 documents it
 		"TagSpecification.1.ResourceType=instance", "TagSpecification.1.Tag.1.Key=k", "TagSpecification.1.Tag.1.Value=",
 		"NetworkInterface.1.PrivateIpAddresses.1.PrivateIpAddress=10.0.0.4",
 		"InstanceMarketOptions.SpotOptions.ValidUntil=2026-11-22T01:02:03",
@@ -42,8 +43,9 @@ func TestDecode(t *testing.T) {
 	want := &wire.RunInstancesInput{
 		ImageId: new("ami-1"), MinCount: new(int64(1)), MaxCount: new(int64(2)), EbsOptimized: new(true), DisableApiTermination: new(false),
 		SecurityGroupIds: []string{"sg-2", "sg-10"}, SecurityGroups: []string{"bare"},
-		BlockDeviceMappings: []wire.BlockDeviceMapping{{DeviceName: new("/dev/sda1"), Ebs: &wire.EbsBlockDevice{VolumeSize: new(int64(8))}}},
-		TagSpecifications:   []wire.TagSpecification{{ResourceType: new("instance"), Tags: []wire.Tag{{Key: new("k"), Value: new("")}}}},
+		BlockDeviceMappings: []wire.BlockDeviceMapping{{DeviceName: new("/dev/sda1"), Ebs: &wire.EbsBlockDevice{VolumeSize: new(int64(8))}},
+			{DeviceName: new("/dev/sdb"), NoDevice: new("")}},
+		TagSpecifications: []wire.TagSpecification{{ResourceType: new("instance"), Tags: []wire.Tag{{Key: new("k"), Value: new("")}}}},
 		NetworkInterfaces: []wire.InstanceNetworkInterfaceSpecification{{
 			PrivateIpAddresses: []wire.PrivateIpAddressSpecification{{PrivateIpAddress: new("10.0.0.4")}}}},
 		InstanceMarketOptions: &wire.InstanceMarketOptionsRequest{SpotOptions: &wire.SpotMarketOptions{ValidUntil: new(time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC))}},

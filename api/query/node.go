@@ -22,7 +22,8 @@ type Node struct {
 
 // newTree turns parameters into a tree. An empty value counts as not given
 // (Packer sends SubnetId= and Ansible Description=), except where a client can
-// mean the empty string: a tag's, a filter's or an attribute's Value.
+// mean the empty string: a tag's, a filter's or an attribute's Value, and the
+// NoDevice of a block device mapping, whose being there is all that it says.
 // It returns the sorted parameters too.
 func newTree(ps []param) (*Node, []param, error) {
 	ps = slices.DeleteFunc(ps, func(p param) bool { return p.value == "" && !mayBeEmpty(p.name) })
@@ -40,7 +41,7 @@ func newTree(ps []param) (*Node, []param, error) {
 func mayBeEmpty(name string) bool {
 	name = strings.TrimRight(name, "0123456789")
 	name = strings.TrimSuffix(name, ".")
-	return name == "Value" || strings.HasSuffix(name, ".Value")
+	return name == "Value" || strings.HasSuffix(name, ".Value") || strings.HasSuffix(name, ".NoDevice")
 }
 
 // grow makes the kids of n from sorted parameters, whose names all begin with

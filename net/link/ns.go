@@ -32,6 +32,9 @@ func Here() (*NS, error) {
 	return &NS{f}, nil
 }
 
+// NSOf returns the namespace of a process.
+func NSOf(pid int) (*NS, error) { return openNS(fmt.Sprintf("/proc/%d/ns/net", pid)) }
+
 // NewNS returns a fresh namespace without a name, which ends with Close.
 func NewNS() (*NS, error) {
 	var ns *NS
@@ -154,7 +157,15 @@ func (n *NS) Sysctl(values map[string]string) error {
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread alone would not die. While it is held here, f
+			// gets another.
+			defer runtime.UnlockOSThread()
+			done <- onThread(f)
+			return
+		}
+		// Never unlocked: the thread dies with the goroutine.
 		done <- f()
 	}()
 	return <-done

@@ -100,3 +100,26 @@ func (c *Conn) Vias(index uint32) (map[netip.Prefix]netip.Addr, error) {
 	}
 	return out, nil
 }
+
+// RouteVia has to, in the host's own namespace, lead to via, by the device
+// that has our address from.
+func RouteVia(to, via, from netip.Addr) error {
+	host, err := Here()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	c, err := host.Dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	d, ok, err := c.DeviceWith(from)
+	if err == nil && !ok {
+		err = fmt.Errorf("no device has the address %s", from)
+	}
+	if err != nil {
+		return err
+	}
+	return c.PutRoute(Route{Dest: netip.PrefixFrom(to, to.BitLen()), Via: via, Device: d.Index})
+}

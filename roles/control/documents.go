@@ -93,8 +93,11 @@ func (ds *documents) read(ctx context.Context, rx store.Rx, d dirty) error {
 	}
 	for _, doc := range ds.vpcs {
 		if doc.update != nil {
-			doc.update.Base, doc.update.Rev = doc.Rev, rev
-			doc.Rev = rev
+			// A pass may read more than one stretch of the change feed at one
+			// revision of the store: each makes another document.
+			next := max(rev, doc.Rev+1)
+			doc.update.Base, doc.update.Rev = doc.Rev, next
+			doc.Rev = next
 		}
 	}
 	return nil

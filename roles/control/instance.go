@@ -41,7 +41,7 @@ func stepOnce(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
 		}
 	case cloud.Stopping:
 		switch {
-		case nowhere, s != nil && s.State != hyper.Running && s.Err == "":
+		case nowhere, s != nil && ended(i, s), s != nil && s.State != hyper.Running && s.Err == "" && !stale(i, s):
 			i.Move(cloud.Stopped, now)
 		case now.Sub(i.Since) > stopTime:
 			i.Cut = true
@@ -61,7 +61,7 @@ func stepPending(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance
 		i.StatusSince = now
 	case s != nil && ended(i, s):
 		return guestEnded(i, s, now)
-	case s != nil && s.Final && s.Err != "":
+	case s != nil && s.Final && s.Err != "" && !stale(i, s):
 		return launchFailed(i, "Server.InternalError", s.Err, now)
 	case now.Sub(i.Since) > launchTime:
 		why := "its node has not answered"
@@ -71,6 +71,12 @@ func stepPending(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance
 		return launchFailed(i, "Server.InternalError", fmt.Sprintf("not running after %s: %s", launchTime, why), now)
 	}
 	return i
+}
+
+// stale reports whether s is of what the node was told before the instance came
+// into its state. Nodes of an older eucad do not say.
+func stale(i cloud.Instance, s *plan.Status) bool {
+	return !s.Since.IsZero() && s.Since.Before(i.Since)
 }
 
 // ended reports whether s says that the guest, as last started, is over.

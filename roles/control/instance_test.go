@@ -61,3 +61,26 @@ func TestStepInstance(t *testing.T) {
 		t.Error("a guest that does not shut down is not cut")
 	}
 }
+
+// A report that was on its way while the instance was started and stopped
+// again says nothing of this stop.
+func TestLateReport(t *testing.T) {
+	i := cloud.Instance{ID: "i-1", State: cloud.Stopping, Node: "n1", Boot: 2, Since: time.Unix(100, 0)}
+	for _, tt := range []struct {
+		name string
+		s    plan.Status
+		want cloud.InstanceState
+	}{
+		{"of the stop before", plan.Status{State: hyper.Stopped, Boot: 1, Since: i.Since.Add(-time.Minute)}, cloud.Stopping},
+		{"of this stop", plan.Status{State: hyper.Stopped, Boot: 2, Since: i.Since}, cloud.Stopped},
+		{"of this stop, never started", plan.Status{State: hyper.Stopped, Boot: 1, Since: i.Since}, cloud.Stopped},
+		{"the guest ended before it was asked", plan.Status{State: hyper.ShutDown, Boot: 2, Since: i.Since.Add(-time.Second)}, cloud.Stopped},
+		{"of a node that does not say", plan.Status{State: hyper.Stopped, Boot: 2}, cloud.Stopped},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := stepInstance(i, &tt.s, i.Since.Add(time.Second)).State; got != tt.want {
+				t.Errorf("state = %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -246,6 +246,9 @@ func (c *Control) network(ctx context.Context, nodes map[string]*node, d dirty, 
 		return err
 	}
 	all := c.joined(nil)
+	c.mu.Lock()
+	maps.DeleteFunc(all, func(_ string, n *node) bool { return n.fresh }) // they have nothing to build on yet
+	c.mu.Unlock()
 	for name, n := range all {
 		if !n.net {
 			continue

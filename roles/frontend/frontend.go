@@ -57,6 +57,10 @@ type Options struct {
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
 
+	// Orphans returns the guests on this host that its plan does not know; nil
+	// for a host without guests.
+	Orphans func(ctx context.Context) ([]string, error)
+
 	// ImagePath returns where the content of an image is, for other hosts.
 	ImagePath func(hash string) (string, bool)
 
@@ -148,6 +152,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 	f.admin = &admin.Server{
 		DB: f.db, Region: f.opt.Region, Zones: f.zones, Endpoint: f.opt.Endpoint,
 		Images: filepath.Join(f.opt.Dir, "images"), Import: f.opt.Import,
+		Orphans:   f.opt.Orphans,
 		Hosts:     f.hosts(),
 		PowerSave: f.opt.Policy != nil && f.opt.Policy.Name() == "powersave",
 	}
@@ -277,7 +282,7 @@ func (f *FrontEnd) Endpoint() string { return f.opt.Endpoint }
 // Run serves until ctx ends, and then lets answers under way finish.
 func (f *FrontEnd) Run(ctx context.Context) error {
 	sock := filepath.Join(f.opt.Dir, "eucad.sock")
-	local, err := listenUnix(sock)
+	local, err := ListenUnix(sock)
 	if err != nil {
 		return fmt.Errorf("listen for administrators: %w", err)
 	}
@@ -323,9 +328,9 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	return nil
 }
 
-// listenUnix listens on the socket name, which only our user may open. A
+// ListenUnix listens on the socket name, which only our user may open. A
 // socket nobody answers on any more is replaced.
-func listenUnix(name string) (net.Listener, error) {
+func ListenUnix(name string) (net.Listener, error) {
 	if c, err := net.Dial("unix", name); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("another eucad runs in %s", filepath.Dir(name))

@@ -3,6 +3,7 @@ package frontend
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,8 +72,16 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 		return err
 	}
 	store := trust{f.db}
-	p.authority = &peer.Authority{CA: ca, Tokens: store, Names: store, Deny: p.deny, Welcome: func(_ context.Context, id peer.Identity) (peer.Welcome, error) {
-		w := peer.Welcome{LAN: [][]byte{gossip[0]}}
+	p.authority = &peer.Authority{CA: ca, Tokens: store, Names: store, Deny: p.deny, Welcome: func(ctx context.Context, id peer.Identity) (peer.Welcome, error) {
+		at, err := f.meshAddr(ctx, id)
+		if err != nil {
+			return peer.Welcome{}, err
+		}
+		more, err := json.Marshal(plan.Welcome{PublicRange: f.opt.PublicPool, Mesh: at})
+		if err != nil {
+			return peer.Welcome{}, err
+		}
+		w := peer.Welcome{LAN: [][]byte{gossip[0]}, More: more}
 		if id.Role != peer.Node {
 			w.WAN = [][]byte{gossip[1]}
 		}
@@ -102,6 +111,44 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 	}
 	p.pools, err = peer.OpenPools(peer.PoolOptions{Identity: p.creds.Identity(), Zone: zone, Addr: addr, Welcome: w, Version: f.opt.Version})
 	return err
+}
+
+// meshAddr returns the address of a host in the mesh: its own for good.
+func (f *FrontEnd) meshAddr(ctx context.Context, id peer.Identity) (at netip.Addr, err error) {
+	err = f.db.Write(ctx, func(tx store.Tx) error {
+		text, err := tx.Setting(ctx, "mesh "+id.String())
+		if err != nil {
+			return err
+		}
+		if text != "" {
+			at, err = netip.ParseAddr(text)
+			return err
+		}
+		last, err := tx.Setting(ctx, "mesh-last")
+		if err != nil {
+			return err
+		}
+		at = plan.MeshPrefix.Addr()
+		if last != "" {
+			if at, err = netip.ParseAddr(last); err != nil {
+				return err
+			}
+		}
+		if at = at.Next(); !plan.MeshPrefix.Contains(at) {
+			return fmt.Errorf("the mesh %s has no address left for %s", plan.MeshPrefix, id)
+		}
+		return errors.Join(tx.PutSetting(ctx, "mesh-last", at.String()), tx.PutSetting(ctx, "mesh "+id.String(), at.String()))
+	})
+	return at, err
+}
+
+// Mesh returns this host's own address in the mesh; the zero Addr for a cloud
+// without other hosts.
+func (f *FrontEnd) Mesh(ctx context.Context) (netip.Addr, error) {
+	if f.peers == nil {
+		return netip.Addr{}, nil
+	}
+	return f.meshAddr(ctx, f.peers.creds.Identity())
 }
 
 // setting returns what is kept under name, made when there is nothing.

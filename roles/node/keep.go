@@ -22,28 +22,50 @@ type kept struct {
 	Plan  plan.Batch
 }
 
-// snapshot returns the whole plan.
-func (a *Agent) snapshot() kept {
+// snapshot returns the whole plan, and which one it is.
+func (a *Agent) snapshot() (kept, uint64) {
 	a.mu.Lock()
 	k := kept{Epoch: a.epoch, Plan: plan.Batch{Rev: a.rev, Full: true}}
 	for _, m := range a.machines {
 		k.Plan.Machines = append(k.Plan.Machines, m.want)
 	}
+	told := a.told
 	a.mu.Unlock()
 	a.net.snapshot(&k.Plan)
-	return k
+	return k, told
 }
 
-// keepPlan writes the plan to the file name whenever it changed, until ctx ends.
-func (a *Agent) keepPlan(ctx context.Context, name string) error {
+// keepNow writes the plan down, unless that was done since it was told.
+func (a *Agent) keepNow() error {
+	if a.opt.Keep == "" {
+		return nil
+	}
+	a.mu.Lock()
+	told := a.told
+	a.mu.Unlock()
+	a.keepMu.Lock()
+	defer a.keepMu.Unlock()
+	if a.kept >= told {
+		return nil
+	}
+	k, told := a.snapshot()
+	if err := writeFile(a.opt.Keep, k); err != nil {
+		return fmt.Errorf("keep the plan: %w", err)
+	}
+	a.kept = told
+	return nil
+}
+
+// keepPlan writes the plan down whenever it changed, until ctx ends.
+func (a *Agent) keepPlan(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.changed:
 		}
-		if err := writeFile(name, a.snapshot()); err != nil {
-			a.log.Error("cannot keep the plan; without a front end in reach this host would start again with an older one", "err", err)
+		if err := a.keepNow(); err != nil {
+			a.log.Error("without a front end in reach this host would start again with an older plan", "err", err)
 		}
 		if !sleep(ctx, keepEvery) {
 			return nil
@@ -52,7 +74,7 @@ func (a *Agent) keepPlan(ctx context.Context, name string) error {
 }
 
 // restore delivers the plan in the file name, if there is one: with no front
-// end in reach the host goes on with it.
+// end in reach the host goes on with it. A front end that was quicker knows better.
 func (a *Agent) restore(name string) error {
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,7 +87,17 @@ func (a *Agent) restore(name string) error {
 	if err := json.Unmarshal(b, &k); err != nil {
 		return fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
 	}
-	return a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
+	a.mu.Lock()
+	told := a.told > 0
+	a.mu.Unlock()
+	if told {
+		return nil
+	}
+	err = a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
+	if errors.Is(err, ErrOlder) { // it came just now
+		return nil
+	}
+	return err
 }
 
 // writeFile writes v as JSON, so that the file has all of it or is as before.

@@ -39,6 +39,9 @@ type Options struct {
 	// and again with the same statuses when it fails.
 	Report func(ctx context.Context, s []plan.Status) error
 
+	// Hosts, when not nil, is told who is in the cloud whenever that changes.
+	Hosts func(plan.Hosts)
+
 	Workers int    // machines that are worked on at once; default 4
 	Keep    string // file to keep the plan in; "" keeps none
 
@@ -47,6 +50,10 @@ type Options struct {
 	Leased bool
 }
 
+// routine is how often all machines are looked at and reported though nothing
+// seems to have changed: an event or a report that was lost costs no more.
+const routine = 5 * time.Minute
+
 // An Agent applies the plan of one node.
 type Agent struct {
 	opt Options
@@ -54,7 +61,11 @@ type Agent struct {
 
 	changed chan struct{} // the plan is not as it was kept
 
+	keepMu sync.Mutex // one writer of Options.Keep at a time
+	kept   uint64     // what of told is in it; under keepMu
+
 	mu       sync.Mutex
+	told     uint64 // grows with each change of the plan
 	epoch    uint64 // of the plan
 	rev      uint64
 	machines map[string]*machine
@@ -78,6 +89,7 @@ type machine struct {
 	want    plan.Machine
 	known   hyper.Status // as the driver last said
 	dead    uint64       // the Boot which ended by itself
+	ended   bool         // the plan's end was carried out
 	since   time.Time    // when it was queued
 	queued  bool
 	busy    bool // a worker has it
@@ -105,7 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if err := a.restore(a.opt.Keep); err != nil {
 			return err
 		}
-		g.Go(func() error { return a.keepPlan(ctx, a.opt.Keep) })
+		g.Go(func() error { return a.keepPlan(ctx) })
 	}
 	if a.opt.Driver == nil {
 		g.Go(func() error { return a.net.run(ctx) })
@@ -131,6 +143,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	for range a.opt.Workers {
 		g.Go(func() error { a.work(ctx); return nil })
 	}
+	g.Go(func() error {
+		for sleep(ctx, routine) {
+			a.learn(ctx)
+		}
+		return nil
+	})
 	return g.Wait()
 }
 
@@ -160,12 +178,16 @@ func (a *Agent) Deliver(b plan.Batch) error {
 	if err := a.net.deliver(b); err != nil {
 		return err
 	}
+	if b.Hosts != nil && a.opt.Hosts != nil {
+		a.opt.Hosts(a.Hosts())
+	}
 	a.drop(b.Drop)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b.Full {
 		a.letGo(b.Machines)
 	}
+	a.told++
 	select {
 	case a.changed <- struct{}{}:
 	default:
@@ -327,15 +349,14 @@ func (a *Agent) watch(ctx context.Context) error {
 // event notes what the driver saw a machine do, and reports it.
 func (a *Agent) event(s hyper.Status) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	m := a.machines[s.ID]
-	if m == nil {
-		a.mu.Unlock()
+	// It may have been on its way while the machine was started again, or ended.
+	if m == nil || s.Boot < m.known.Boot || m.ended {
 		return
 	}
 	m.see(s)
-	st := m.status()
-	a.mu.Unlock()
-	a.reports.add(st)
+	a.reports.add(m.status())
 }
 
 // see takes what the driver says of m.
@@ -348,7 +369,7 @@ func (m *machine) see(s hyper.Status) {
 
 // status returns what to report of m.
 func (m *machine) status() plan.Status {
-	return plan.Status{ID: m.want.ID, State: m.known.State, Boot: m.known.Boot}
+	return plan.Status{ID: m.want.ID, State: m.known.State, Boot: m.known.Boot, Since: m.want.Since, Ended: m.ended}
 }
 
 // enqueue puts m in the queue unless it is there. a.mu is held.

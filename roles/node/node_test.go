@@ -39,6 +39,9 @@ func newDesk(t *testing.T) *desk {
 
 // start starts an agent, as after a start of eucad, and returns how to end it.
 func (d *desk) start() (stop func()) {
+	for len(d.reports) > 0 { // of the agent before
+		<-d.reports
+	}
 	d.Agent = New(Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
 		Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(_ context.Context, all []plan.Status) error {
@@ -58,17 +61,21 @@ func (d *desk) start() (stop func()) {
 	}
 }
 
-// await waits for a report of the machine.
-func (d *desk) await(id string, is func(plan.Status) bool) {
+// await waits for such a report of each of the machines, in any order.
+func (d *desk) await(is func(plan.Status) bool, ids ...string) {
 	d.t.Helper()
-	for limit := time.After(time.Minute); ; {
+	left := map[string]bool{}
+	for _, id := range ids {
+		left[id] = true
+	}
+	for limit := time.After(time.Minute); len(left) > 0; {
 		select {
 		case s := <-d.reports:
-			if s.ID == id && is(s) {
-				return
+			if is(s) {
+				delete(left, s.ID)
 			}
 		case <-limit:
-			d.t.Fatalf("no such report of %s", id)
+			d.t.Fatalf("no such report of %v", left)
 		}
 	}
 }
@@ -85,8 +92,7 @@ func TestKeptPlan(t *testing.T) {
 	if err := d.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: 10, Full: true, Machines: []plan.Machine{guest(one, hyper.On), guest(two, hyper.On)}}}); err != nil {
 		t.Fatal(err)
 	}
-	d.await(one, running)
-	d.await(two, running)
+	d.await(running, one, two)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		a := New(Options{Name: "n1"})
 		if err := a.restore(d.keep); err == nil && len(a.machines) == 2 {
@@ -106,8 +112,7 @@ func TestKeptPlan(t *testing.T) {
 	}
 	stop = d.start()
 	defer func() { stop() }()
-	d.await(one, running)
-	d.await(two, running)
+	d.await(running, one, two)
 
 	for _, tt := range []struct {
 		name string
@@ -136,7 +141,7 @@ func TestKeptPlan(t *testing.T) {
 	if err := d.Take(plan.Message{Epoch: 2, Batch: plan.Batch{Rev: 2, Machines: []plan.Machine{ended}}}); err != nil {
 		t.Fatal(err)
 	}
-	d.await(two, func(s plan.Status) bool { return s.Ended })
+	d.await(func(s plan.Status) bool { return s.Ended }, two)
 	left, err := d.driver.List(t.Context())
 	if err != nil || len(left) != 1 || left[0].ID != one || left[0].State != hyper.Running {
 		t.Errorf("left = %+v, %v", left, err)
@@ -162,4 +167,20 @@ func TestHeadHasNoMachines(t *testing.T) {
 		t.Error(err)
 	}
 	var _ fabric.Network = network
+}
+
+// The front end's plan may come before the kept one is read.
+func TestKeptPlanIsLate(t *testing.T) {
+	d := newDesk(t)
+	old := kept{Epoch: 1, Plan: plan.Batch{Rev: 5, Full: true, Machines: []plan.Machine{guest(one, hyper.On)}}}
+	if err := writeFile(d.keep, old); err != nil {
+		t.Fatal(err)
+	}
+	a := New(Options{Name: "n1", Keep: d.keep})
+	if err := a.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: 9, Full: true, Machines: []plan.Machine{guest(two, hyper.On)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.restore(d.keep); err != nil || a.machines[two] == nil || a.machines[one] != nil {
+		t.Errorf("restore = %v, and the plan has %d machines", err, len(a.machines))
+	}
 }

@@ -77,10 +77,9 @@ func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []c
 	if now.State == hyper.Running && m.dead == now.Boot {
 		now = m.known // it ended by itself before we could look
 	}
-	m.known = now
+	m.known, m.ended = now, want.Ended && err == nil
 	st := m.status()
-	st.Phases = phases
-	st.Ended = want.Ended && err == nil
+	st.Phases, st.Since = phases, want.Since // and not of what it has been told meanwhile
 	var retry time.Duration
 	switch {
 	case err != nil:
@@ -90,6 +89,7 @@ func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []c
 	case !want.Ended && want.Power == hyper.Off && now.State == hyper.Running:
 		retry = askAgain
 	}
+	a.reports.add(st) // before another worker may have news of it
 	if m.again {
 		a.enqueue(want.ID, m)
 		retry = 0
@@ -99,7 +99,6 @@ func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []c
 	if err != nil {
 		a.log.Error("machine is not as planned", "instance", want.ID, "err", err)
 	}
-	a.reports.add(st)
 	if retry > 0 {
 		a.requeue(want.ID, retry)
 	}
@@ -112,6 +111,12 @@ func final(err error) bool {
 
 // apply makes one machine as planned and returns how it then is.
 func (a *Agent) apply(ctx context.Context, want plan.Machine, known hyper.Status, w *stopwatch) (hyper.Status, error) {
+	if want.Ended || want.Power != hyper.On {
+		// With an older plan this host would start it again after a crash.
+		if err := a.keepNow(); err != nil {
+			return known, err
+		}
+	}
 	if want.Ended {
 		return a.end(ctx, want, known)
 	}

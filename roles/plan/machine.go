@@ -40,7 +40,7 @@ func NewMachine(s Site, r InstanceRows) Machine {
 			CPUs: i.CPUs, MemoryMiB: i.MemoryMiB, UEFI: i.UEFI,
 			Kernel: i.KernelHash, Initrd: i.RamdiskHash,
 		},
-		VpcID: i.VpcID,
+		VpcID: i.VpcID, Since: i.Since,
 		Ended: i.State == cloud.ShuttingDown || i.State == cloud.Terminated,
 	}
 	if m.Kernel != "" {

@@ -15,6 +15,17 @@ type Message struct {
 	Batch
 }
 
+// A Welcome is what a host learns when it joins, and again whenever it renews
+// its certificate: what must be the same on all hosts.
+type Welcome struct {
+	PublicRange netip.Prefix `json:",omitzero"` // of public addresses; the zero Prefix for none
+	Mesh        netip.Addr   `json:",omitzero"` // this host's own in MeshPrefix
+}
+
+// MeshPrefix are the addresses that hosts have in the mesh: of RFC 6598's
+// shared space, beside the one that package fabric takes for links to routers.
+var MeshPrefix = netip.MustParsePrefix("100.126.0.0/16")
+
 // A Hello is what a host tells the front end of itself, when it starts and
 // whenever it changes.
 type Hello struct {

@@ -4,6 +4,8 @@
 package plan
 
 import (
+	"time"
+
 	"eucad/hyper"
 	"eucad/store/cloud"
 )
@@ -28,9 +30,10 @@ type Batch struct {
 type Machine struct {
 	hyper.Machine
 	VpcID    string
-	Ports    []string // ids of its ports in the router VpcID, by device index
-	Ended    bool     // the guest and its disks go
-	Keep     []string // disks (volume ids) that stay when it is Ended
+	Ports    []string  // ids of its ports in the router VpcID, by device index
+	Ended    bool      // the guest and its disks go
+	Since    time.Time // the instance is in its state; statuses tell it again
+	Keep     []string  // disks (volume ids) that stay when it is Ended
 	Metadata *cloud.Metadata
 	Movable  bool `json:",omitempty"` // it is started elsewhere when this node is lost
 }
@@ -40,9 +43,10 @@ type Status struct {
 	ID    string
 	State hyper.State
 	Boot  uint64
-	Ended bool   // the plan's end was carried out: nothing is left
-	Err   string // what stands in the way; "" when nothing does
-	Final bool   // trying again will not help
+	Since time.Time // of the Machine that this is the status of; reports may be late, or come twice
+	Ended bool      // the plan's end was carried out: nothing is left
+	Err   string    // what stands in the way; "" when nothing does
+	Final bool      // trying again will not help
 
 	// Phases are what the node did to start it, and how long each took. They
 	// come once, with a report that may be behind another one of the same start.

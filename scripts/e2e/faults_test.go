@@ -136,7 +136,14 @@ func TestDiskFull(t *testing.T) {
 	}
 	h.ok("rm", h.dir+"/filler")
 	h.ec2("create-tags", "--resources", one, "--tags", "Key=k,Value=v")
-	two := h.ec2("run-instances", "--image-id", image, "--instance-type", "t2.nano", "--query", "Instances[0].InstanceId")
+	var two string
+	h.eventually("a launch fits again", func() (err error) { // the node tells its room once a minute
+		two, err = h.try("aws", "--endpoint-url", url, "--output", "text", "ec2", "run-instances", "--image-id", image, "--instance-type", "t2.nano", "--query", "Instances[0].InstanceId")
+		if err != nil {
+			return fmt.Errorf("%w %s", err, two)
+		}
+		return nil
+	})
 	h.ec2("wait", "instance-running", "--instance-ids", two)
 	h.ec2("terminate-instances", "--instance-ids", one, two)
 	h.ec2("wait", "instance-terminated", "--instance-ids", one, two)

@@ -27,7 +27,8 @@ func cable(t *testing.T, a, b *host) {
 }
 
 // A second machine joins the first one's cloud with one token, and takes
-// instances. Only the first has the public network.
+// instances. Only the first has the public network; what guests say to each
+// other is encrypted between the machines.
 func TestSecondHost(t *testing.T) {
 	h := newMachine(t, "--role", "all", "--peer-listen", "10.77.0.1:8774", "--regime", "head", "--policy", "spread")
 	n := newMachine(t, "--role", "node", "--join", "10.77.0.1:8774")
@@ -98,6 +99,11 @@ func TestSecondHost(t *testing.T) {
 		}
 		return nil
 	})
+	for _, m := range []*host{h, n} {
+		if !strings.Contains(m.log.String(), "guests' packets between hosts are encrypted") {
+			t.Errorf("no mesh: %s", m.log.String())
+		}
+	}
 	if got := b.sh("imds meta-data/instance-id"); got != b.id {
 		t.Errorf("metadata on the second host: %s", got)
 	}
@@ -134,6 +140,21 @@ func TestSecondHost(t *testing.T) {
 	n.ok("ip", "link", "set", "lan0", "up")
 	h.eventually("and well again", status("ok"))
 
+	h.eventually("gossip finds it again, too", func() error {
+		if got := h.ok(h.eucad, "members", "--dir", h.dir); !strings.Contains(got, "second") {
+			return errors.New(got)
+		}
+		return nil
+	})
+	if got, _ := n.try(n.eucad, "doctor", "--dir", n.dir, "--libvirt", n.Socket); !strings.Contains(got, "well  eucad runs in") || strings.Contains(got, "not in the plan") {
+		t.Errorf("doctor:\n%s", got)
+	}
+	if out, err := h.try(h.eucad, "node", "remove", "--dir", h.dir, "second"); err == nil || !strings.Contains(out, "still has 1 instances") {
+		t.Errorf("remove a node in use: %v %s", err, out)
+	}
+	if got := h.ok(h.eucad, "node", "drain", "--dir", h.dir, "second"); !strings.Contains(got, b.id) {
+		t.Errorf("drain:\n%s", got)
+	}
 	h.ec2("terminate-instances", "--instance-ids", a.id, b.id)
 	h.ec2("wait", "instance-terminated", "--instance-ids", a.id, b.id)
 	for _, m := range []*host{h, n} {
@@ -144,4 +165,15 @@ func TestSecondHost(t *testing.T) {
 			return nil
 		})
 	}
+
+	h.ok(h.eucad, "node", "remove", "--dir", h.dir, "second")
+	if got := nodes(); len(got) != 1 {
+		t.Errorf("nodes after one was removed: %v", got)
+	}
+	n.eventually("the host is told that it is out", func() error {
+		if !strings.Contains(n.log.String(), "the front end refuses this host") {
+			return errors.New(n.log.String())
+		}
+		return nil
+	})
 }

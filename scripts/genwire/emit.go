@@ -98,7 +98,7 @@ func (g *generator) encoder(s string) {
 		open, shut := "<"+m.Out+">", "</"+m.Out+">"
 		switch {
 		case strings.HasPrefix(m.Type, "[]"):
-			g.encodeList(m, top, top || slices.Contains(g.always[s], m.Out))
+			g.encodeList(m, top, top && !slices.Contains(g.asked[s], m.Out) || slices.Contains(g.always[s], m.Out))
 		case m.Type == "bool" && m.Out == "return" && top:
 			g.p("if v.%s == nil {\nb = append(b, \"<return>true</return>\"...)\n}\n", m.Name)
 			fallthrough

@@ -163,6 +163,7 @@ func TestFaults(t *testing.T) {
 		"doubled":       generate(m, []string{"Foo", "Foo"}, none, t.TempDir()),
 		"nothing known": generate(m, []string{"Bar"}, none, t.TempDir()),
 		"bad order":     tweaks{order: map[string][]string{"Thing": {"nope"}}}.check(m),
+		"bad asked":     tweaks{asked: map[string][]string{"Thing": {"nope"}}}.check(m),
 		"bad raw":       tweaks{raw: []string{"Nope"}}.check(m),
 		"bad return":    tweaks{yes: []string{"Nope"}}.check(m),
 	} {

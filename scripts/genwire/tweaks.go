@@ -10,12 +10,13 @@ import (
 type tweaks struct {
 	order  map[string][]string // struct → element names that come first
 	always map[string][]string // struct → lists that are written even when empty
+	asked  map[string][]string // struct of an answer → lists that are written only when not nil
 	raw    []string            // structs that can carry their XML ready made
 	yes    []string            // actions whose answer starts with <return>true</return>
 }
 
 func readTweaks(file string) (tweaks, error) {
-	t := tweaks{order: map[string][]string{}, always: map[string][]string{}}
+	t := tweaks{order: map[string][]string{}, always: map[string][]string{}, asked: map[string][]string{}}
 	lines, err := readLines(file)
 	if err != nil {
 		return t, err
@@ -30,6 +31,8 @@ func readTweaks(file string) (tweaks, error) {
 			t.order[w[1]] = append(t.order[w[1]], w[2:]...)
 		case "always":
 			t.always[w[1]] = append(t.always[w[1]], w[2:]...)
+		case "asked":
+			t.asked[w[1]] = append(t.asked[w[1]], w[2:]...)
 		case "raw":
 			t.raw = append(t.raw, w[1:]...)
 		case "return":
@@ -43,7 +46,7 @@ func readTweaks(file string) (tweaks, error) {
 
 // check finds tweaks that name nothing in the model.
 func (t tweaks) check(m *Model) error {
-	for _, set := range []map[string][]string{t.order, t.always} {
+	for _, set := range []map[string][]string{t.order, t.always, t.asked} {
 		for name, elems := range set {
 			for _, e := range elems {
 				if !slices.ContainsFunc(m.Structs[name], func(x Member) bool { return x.Out == e }) {

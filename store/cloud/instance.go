@@ -76,6 +76,8 @@ type Instance struct {
 	// volumes does not refuse that node yet: nobody may start it before.
 	Fencing bool `json:",omitempty"`
 
+	Vacant bool `json:",omitempty"` // it ends after it was stopped, and what it gave up then may be another's
+
 	ShutdownTerminates   bool `json:",omitempty"` // InstanceInitiatedShutdownBehavior=terminate
 	TerminationProtected bool `json:",omitempty"` // DisableApiTermination
 	StopProtected        bool `json:",omitempty"` // DisableApiStop
@@ -121,13 +123,14 @@ func (i *Instance) Move(to InstanceState, now time.Time) error {
 	if !slices.Contains(instanceMoves[i.State], to) {
 		return Faultf("IncorrectInstanceState", "The instance '%s' is %s and cannot become %s.", i.ID, i.State, to)
 	}
+	i.Vacant = i.State == Stopped && to == ShuttingDown
 	i.State, i.Since = to, now
 	return nil
 }
 
 // Holds reports whether the instance occupies its node: CPU, memory and addresses.
 func (i *Instance) Holds() bool {
-	return i.Node != "" && i.State != Stopped && i.State != Terminated
+	return i.Node != "" && i.State != Stopped && i.State != Terminated && !i.Vacant
 }
 
 // UUID returns the UUID of the instance's machine. It starts with ec2, by

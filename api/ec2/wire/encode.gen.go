@@ -515,6 +515,7 @@ func (v *DescribeImageAttributeOutput) AppendXML(b []byte) []byte {
 
 // StreamXML does the same, but passes b through flush after each item of a list.
 func (v *DescribeImageAttributeOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
+	b = query.AppendString(b, "<imageId>", v.ImageId, "</imageId>")
 	if len(v.BlockDeviceMappings) > 0 {
 		b = append(b, "<blockDeviceMapping>"...)
 		for i0 := range v.BlockDeviceMappings {
@@ -524,7 +525,7 @@ func (v *DescribeImageAttributeOutput) StreamXML(b []byte, flush func([]byte) []
 			b = flush(b)
 		}
 		b = append(b, "</blockDeviceMapping>"...)
-	} else {
+	} else if v.BlockDeviceMappings != nil {
 		b = append(b, "<blockDeviceMapping/>"...)
 	}
 	if v.BootMode != nil {
@@ -542,7 +543,6 @@ func (v *DescribeImageAttributeOutput) StreamXML(b []byte, flush func([]byte) []
 		b = v.Description.AppendXML(b)
 		b = append(b, "</description>"...)
 	}
-	b = query.AppendString(b, "<imageId>", v.ImageId, "</imageId>")
 	if v.ImdsSupport != nil {
 		b = append(b, "<imdsSupport>"...)
 		b = v.ImdsSupport.AppendXML(b)
@@ -567,7 +567,7 @@ func (v *DescribeImageAttributeOutput) StreamXML(b []byte, flush func([]byte) []
 			b = flush(b)
 		}
 		b = append(b, "</launchPermission>"...)
-	} else {
+	} else if v.LaunchPermissions != nil {
 		b = append(b, "<launchPermission/>"...)
 	}
 	if len(v.ProductCodes) > 0 {
@@ -579,7 +579,7 @@ func (v *DescribeImageAttributeOutput) StreamXML(b []byte, flush func([]byte) []
 			b = flush(b)
 		}
 		b = append(b, "</productCodes>"...)
-	} else {
+	} else if v.ProductCodes != nil {
 		b = append(b, "<productCodes/>"...)
 	}
 	if v.RamdiskId != nil {
@@ -635,6 +635,7 @@ func (v *DescribeInstanceAttributeOutput) AppendXML(b []byte) []byte {
 
 // StreamXML does the same, but passes b through flush after each item of a list.
 func (v *DescribeInstanceAttributeOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
+	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
 	if len(v.BlockDeviceMappings) > 0 {
 		b = append(b, "<blockDeviceMapping>"...)
 		for i0 := range v.BlockDeviceMappings {
@@ -644,7 +645,7 @@ func (v *DescribeInstanceAttributeOutput) StreamXML(b []byte, flush func([]byte)
 			b = flush(b)
 		}
 		b = append(b, "</blockDeviceMapping>"...)
-	} else {
+	} else if v.BlockDeviceMappings != nil {
 		b = append(b, "<blockDeviceMapping/>"...)
 	}
 	if v.DisableApiStop != nil {
@@ -681,10 +682,9 @@ func (v *DescribeInstanceAttributeOutput) StreamXML(b []byte, flush func([]byte)
 			b = flush(b)
 		}
 		b = append(b, "</groupSet>"...)
-	} else {
+	} else if v.Groups != nil {
 		b = append(b, "<groupSet/>"...)
 	}
-	b = query.AppendString(b, "<instanceId>", v.InstanceId, "</instanceId>")
 	if v.InstanceInitiatedShutdownBehavior != nil {
 		b = append(b, "<instanceInitiatedShutdownBehavior>"...)
 		b = v.InstanceInitiatedShutdownBehavior.AppendXML(b)
@@ -709,7 +709,7 @@ func (v *DescribeInstanceAttributeOutput) StreamXML(b []byte, flush func([]byte)
 			b = flush(b)
 		}
 		b = append(b, "</productCodes>"...)
-	} else {
+	} else if v.ProductCodes != nil {
 		b = append(b, "<productCodes/>"...)
 	}
 	if v.RamdiskId != nil {

@@ -4,7 +4,7 @@
 //
 // Members that are optional are pointers: absent differs from zero. Lists right
 // in an answer are written even when they are empty; a list deeper in it is
-// written when it is not nil, or always where scripts/genwire/tweaks.txt says.
+// written when it is not nil. scripts/genwire/tweaks.txt has exceptions to both.
 package wire
 
 import "eucad/api/query"

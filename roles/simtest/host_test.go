@@ -1,0 +1,216 @@
+package simtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"eucad/hyper"
+	"eucad/hyper/sim"
+	netsim "eucad/net/sim"
+	"eucad/roles/node"
+	"eucad/roles/plan"
+	"eucad/store/cloud"
+)
+
+// A host is one machine of the cloud. It outlives its agent.
+type host struct {
+	w      *world
+	row    cloud.Node
+	driver *guard
+	net    *netsim.Network
+	keep   string
+
+	agent *node.Agent // nil: it is down
+	kill  func()
+
+	session *session // nil: it takes no plan
+	taken   uint64   // newest revision that this life of the agent took
+	stale   []line   // what older sessions have not delivered
+	cut     bool     // nothing passes between it and the front end
+	heard   time.Time
+
+	mu    sync.Mutex
+	calls []*report // under way to the front end
+}
+
+// A line is a message as it is on the wire.
+type line struct {
+	rev  uint64
+	data []byte
+}
+
+// A session is a host's stream of its plan; compare roles/frontend.
+type session struct {
+	mu    sync.Mutex
+	queue []line
+}
+
+// Deliver queues b; see control.Node. Maps of b are control's: the wire copies.
+func (s *session) Deliver(b plan.Batch) error {
+	data, err := json.Marshal(plan.Message{Epoch: 1, Batch: b})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, line{b.Rev, data})
+	return nil
+}
+
+func (s *session) next() (l line, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return l, false
+	}
+	l, s.queue = s.queue[0], s.queue[1:]
+	return l, true
+}
+
+// A report is one call of an agent's.
+type report struct {
+	from *node.Agent
+	data []byte
+	done chan error
+}
+
+// send is what the agent reports by. It waits until the wire has decided.
+func (h *host) send(from *node.Agent) func(context.Context, []plan.Status) error {
+	return func(ctx context.Context, all []plan.Status) error {
+		data, err := json.Marshal(all)
+		if err != nil {
+			return err
+		}
+		r := &report{from: from, data: data, done: make(chan error, 1)}
+		h.mu.Lock()
+		h.calls = append(h.calls, r)
+		h.mu.Unlock()
+		select {
+		case err := <-r.done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err() // the call itself may still arrive
+		}
+	}
+}
+
+func (h *host) nextCall() *report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.calls) == 0 {
+		return nil
+	}
+	r := h.calls[0]
+	h.calls = h.calls[1:]
+	return r
+}
+
+// boot starts the agent, which begins with the plan it kept.
+func (h *host) boot() {
+	var a *node.Agent
+	a = node.New(node.Options{
+		Name: h.row.Name, Driver: h.driver, Network: h.net, Dir: "/sim", Keep: h.keep,
+		Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
+		Report: func(ctx context.Context, s []plan.Status) error { return h.send(a)(ctx, s) },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	h.agent, h.taken = a, 0
+	h.kill = func() {
+		cancel()
+		if err := <-done; err != nil {
+			h.w.t.Errorf("agent of %s: %v", h.row.Name, err)
+		}
+		h.agent = nil
+	}
+}
+
+// hangUp ends the session, if there is one. What it still held may turn up later.
+func (h *host) hangUp() {
+	if h.session == nil {
+		return
+	}
+	h.w.front.control.Leave(h.row.Name, h.session)
+	for l, ok := h.session.next(); ok; l, ok = h.session.next() {
+		h.stale = append(h.stale, l)
+	}
+	h.session = nil
+}
+
+// dial opens a session, if the host is up and not cut off.
+func (h *host) dial() {
+	if h.session != nil || h.agent == nil || h.cut {
+		return
+	}
+	h.session = &session{}
+	h.w.front.control.Join(h.row.Name, h.session, true)
+}
+
+// take hands a line to the agent, as roles.remote does: what it refuses ends
+// the session.
+func (h *host) take(l line) {
+	var m plan.Message
+	if err := json.Unmarshal(l.data, &m); err != nil {
+		h.w.t.Fatal(err)
+	}
+	if err := h.agent.Take(m); err != nil {
+		h.w.logf("%s refuses %d: %v", h.row.Name, l.rev, err)
+		h.hangUp()
+		return
+	}
+	h.taken = max(h.taken, l.rev)
+}
+
+// late hands the agent what an older session held. It must refuse what is
+// older than what it has; the rest does no harm.
+func (h *host) late(l line) {
+	var m plan.Message
+	if err := json.Unmarshal(l.data, &m); err != nil {
+		h.w.t.Fatal(err)
+	}
+	if l.rev < h.taken {
+		if err := h.agent.Take(m); !errors.Is(err, node.ErrOlder) {
+			h.w.failf("%s has revision %d and took %d of an older session: %v", h.row.Name, h.taken, l.rev, err)
+		}
+	}
+}
+
+// A guard is a host's hypervisor. It sees what must never be done.
+type guard struct {
+	*sim.Driver
+	mu      sync.Mutex
+	removed map[string]bool
+	wrong   []string
+}
+
+// Apply is that of the driver; see hyper.Driver.
+func (g *guard) Apply(ctx context.Context, m hyper.Machine) error {
+	g.mu.Lock()
+	if g.removed[m.ID] && m.Power == hyper.On {
+		g.wrong = append(g.wrong, m.ID+" is started again after its end")
+	}
+	g.mu.Unlock()
+	return g.Driver.Apply(ctx, m)
+}
+
+// Remove is that of the driver; see hyper.Driver.
+func (g *guard) Remove(ctx context.Context, id string) error {
+	g.mu.Lock()
+	g.removed[id] = true
+	g.mu.Unlock()
+	return g.Driver.Remove(ctx, id)
+}
+
+func newHost(w *world, row cloud.Node, dir string) *host {
+	d, err := sim.New(sim.Options{Host: hyper.Host{CPUs: row.CPUs, MemoryMiB: row.MemoryMiB, DiskBytes: row.DiskGiB << 30}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	h := &host{w: w, row: row, driver: &guard{Driver: d, removed: map[string]bool{}}, net: netsim.New(), keep: filepath.Join(dir, row.Name+".json")}
+	return h
+}

@@ -1,0 +1,346 @@
+package simtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	netsim "eucad/net/sim"
+	"eucad/roles/plan"
+	"eucad/store/cloud"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "play this seed alone, and tell what happens")
+	steps = flag.Int("steps", 300, "steps of a seed before all is mended")
+)
+
+const (
+	seeds     = 3
+	slowSeeds = 200              // with EUCAD_SLOW
+	leaseTime = 10 * time.Second // as in roles/frontend
+	settled   = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if *seed == 0 { // broken hosts complain, as they should
+		slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}
+	os.Exit(m.Run())
+}
+
+// TestSeeds plays clouds that fail in ways which a seed decides. Time is
+// virtual, and everything is driven by one goroutine that waits between steps
+// until all others have nothing to do, so that a seed replays as far as the
+// ids and addresses of a cloud (random) and the scheduler let it.
+func TestSeeds(t *testing.T) {
+	from, n := uint64(1), uint64(seeds)
+	switch {
+	case *seed != 0:
+		from, n = *seed, 1
+	case os.Getenv("EUCAD_SLOW") != "":
+		n = slowSeeds
+	}
+	for s := from; s < from+n; s++ {
+		t.Run(fmt.Sprint("seed=", s), func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				newWorld(t, s, dir).play(*steps)
+			})
+			if t.Failed() {
+				t.Logf("to replay: go test ./roles/simtest -run TestSeeds -seed %d -v", s)
+			}
+		})
+	}
+}
+
+// A world is a cloud, its client and its bad luck.
+type world struct {
+	t      *testing.T
+	rand   *rand.Rand
+	file   string
+	front  *frontEnd
+	hosts  []*host
+	client *client
+	late   []lateReport // that are delivered again
+	calm   bool         // nothing fails any more
+	start  time.Time
+	broken bool
+}
+
+type lateReport struct {
+	h    *host
+	data []byte
+}
+
+func newWorld(t *testing.T, seed uint64, dir string) *world {
+	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 0)), file: dir + "/eucad.db", start: time.Now()}
+	w.front = openFrontEnd(t, w.file, pool, 2)
+	w.client = &client{w: w, tokens: map[string]string{}}
+	var rows []cloud.Node
+	for n := range 3 + w.rand.IntN(4) {
+		row := cloud.Node{Name: fmt.Sprint("n", n), Zone: zones[n%(2+int(seed%2))], Arch: "x86_64", Kind: "sim", Seen: time.Now(),
+			Net: cloud.Net{Addr: fmt.Sprintf("10.9.0.%d:8774", n+1), Tunnel: netip.AddrFrom4([4]byte{10, 9, 0, byte(n + 1)})}}
+		row.SetHost(cloud.Capacity{CPUs: 4, MemoryMiB: 8192, DiskGiB: 40}, cloud.Overcommit{CPU: 2, Memory: 1, Disk: 1})
+		rows = append(rows, row)
+		w.hosts = append(w.hosts, newHost(w, row, dir))
+	}
+	w.front.addNodes(rows)
+	for _, h := range w.hosts {
+		h.heard = time.Now()
+		h.boot()
+		h.dial()
+	}
+	return w
+}
+
+// play lets the cloud live for so many steps, mends all, and looks whether
+// everything came to its end.
+func (w *world) play(steps int) {
+	defer w.end()
+	for range steps {
+		w.step()
+		w.check()
+		if w.broken {
+			return
+		}
+	}
+	w.logf("--- all is mended")
+	w.calm = true
+	for _, h := range w.hosts {
+		h.cut = false
+		h.driver.FailStarts(0, nil)
+		h.driver.SetDelays(time.Second, time.Second)
+		if h.agent == nil {
+			h.boot()
+		}
+	}
+	for end, tick := time.Now().Add(settled), 100*time.Millisecond; time.Now().Before(end); tick = min(tick*5/4, 10*time.Second) {
+		time.Sleep(tick)
+		w.carry()
+		synctest.Wait()
+	}
+	w.check()
+	w.checkEnd()
+}
+
+func (w *world) end() {
+	for _, h := range w.hosts {
+		if h.agent != nil {
+			h.kill()
+		}
+		if err := h.driver.Close(); err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.front.end()
+}
+
+// step does one thing, lets some time pass, and messages with it.
+func (w *world) step() {
+	h := w.hosts[w.rand.IntN(len(w.hosts))]
+	switch n := w.rand.IntN(100); {
+	case n < 45:
+		w.client.step()
+	case n < 50:
+		w.guestEnds(h)
+	case n < 55:
+		h.driver.SetDelays(w.upTo(5*time.Second), w.upTo(2*time.Second)<<(w.rand.IntN(2)*6)) // some guests do not shut down in time
+	case n < 58:
+		h.driver.FailStarts(1+w.rand.IntN(2), []error{errors.New("simulated failure"), syscall.ENOSPC}[w.rand.IntN(2)])
+	case n < 62:
+		h.cut = !h.cut
+		w.logf("%s cut off: %v", h.row.Name, h.cut)
+		if h.cut && w.rand.IntN(2) == 0 { // else the connection looks alive
+			h.hangUp()
+		}
+	case n < 66:
+		w.crashAgent(h, false)
+	case n < 68:
+		w.crashAgent(h, true)
+	case n < 72:
+		if h.agent == nil {
+			h.boot()
+		}
+	case n < 74:
+		w.restartFrontEnd()
+	case n < 75:
+		time.Sleep(time.Minute)
+	}
+	w.carry()
+	if w.rand.IntN(2) == 0 {
+		synctest.Wait()
+		w.carry()
+	}
+	time.Sleep(w.upTo(time.Second) >> w.rand.IntN(8))
+	synctest.Wait()
+}
+
+func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }
+
+// guestEnds has a guest power itself off, or die.
+func (w *world) guestEnds(h *host) {
+	all, err := h.driver.List(context.Background())
+	if err != nil || len(all) == 0 {
+		return
+	}
+	id := all[w.rand.IntN(len(all))].ID
+	how := h.driver.ShutDown
+	if w.rand.IntN(3) == 0 {
+		how = h.driver.Crash
+	}
+	w.logf("guest %s ends by itself: %v", id, how(id))
+}
+
+// crashAgent ends the process of a host or, when all is set, the host itself.
+func (w *world) crashAgent(h *host, all bool) {
+	if h.agent == nil {
+		return
+	}
+	w.logf("%s crashes, the host too: %v", h.row.Name, all)
+	h.kill()
+	h.hangUp()
+	if all {
+		if err := h.driver.RebootHost(); err != nil {
+			w.t.Fatal(err)
+		}
+		h.net = netsim.New()
+	}
+	if w.rand.IntN(2) == 0 {
+		h.boot()
+	}
+}
+
+// restartFrontEnd ends the front end and makes it anew on its store.
+func (w *world) restartFrontEnd() {
+	w.logf("front end restarts")
+	w.front.end()
+	for _, h := range w.hosts {
+		h.session, h.stale, h.heard = nil, nil, time.Now()
+	}
+	w.late = nil // calls of the old process are over
+	w.front = openFrontEnd(w.t, w.file, pool, 2)
+}
+
+// chance is true once in n times, while things may fail.
+func (w *world) chance(n int) bool { return !w.calm && w.rand.IntN(n) == 0 }
+
+// carry moves messages along: some, none, or all that wait.
+func (w *world) carry() {
+	for _, h := range w.hosts {
+		if h.agent == nil || h.cut {
+			w.lost(h)
+			continue
+		}
+		if h.heard = time.Now(); h.session == nil && !w.chance(4) {
+			h.dial()
+			w.heard(h, true)
+		}
+		for h.session != nil && !w.chance(3) {
+			if w.chance(40) {
+				w.logf("session of %s breaks", h.row.Name)
+				h.hangUp()
+				break
+			}
+			l, ok := h.session.next()
+			if !ok {
+				break
+			}
+			h.take(l)
+			if w.chance(30) && h.session != nil {
+				h.take(l) // twice
+			}
+		}
+		for len(h.stale) > 0 && !w.chance(2) {
+			h.late(h.stale[0])
+			h.stale = h.stale[1:]
+		}
+		for !w.chance(3) {
+			r := h.nextCall()
+			if r == nil {
+				break
+			}
+			w.report(h, r)
+		}
+	}
+	for len(w.late) > 0 && !w.chance(2) {
+		n := w.rand.IntN(len(w.late))
+		l := w.late[n]
+		w.late = append(w.late[:n], w.late[n+1:]...)
+		w.deliver(l.h, l.data)
+	}
+}
+
+// lost is what the front end does of a host that it does not hear of.
+func (w *world) lost(h *host) {
+	if time.Since(h.heard) > leaseTime {
+		h.hangUp()
+		w.heard(h, false)
+	}
+	if h.cut && w.chance(3) {
+		if r := h.nextCall(); r != nil {
+			r.done <- errors.New("the front end is not in reach")
+		}
+	}
+}
+
+func (w *world) heard(h *host, is bool) {
+	if err := w.front.control.Heard(context.Background(), h.row.Name, is); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// report brings a call of an agent's to the front end: or not, or more than once.
+func (w *world) report(h *host, r *report) {
+	switch {
+	case w.chance(10):
+		r.done <- errors.New("the call is lost")
+		return
+	case w.chance(10):
+		w.late = append(w.late, lateReport{h, r.data})
+		r.done <- errors.New("no answer; the call is still under way")
+		return
+	case w.chance(10):
+		w.late = append(w.late, lateReport{h, r.data})
+	}
+	err := w.deliver(h, r.data)
+	if w.chance(10) {
+		err = errors.New("the answer is lost")
+	}
+	r.done <- err
+}
+
+func (w *world) deliver(h *host, data []byte) error {
+	var all []plan.Status
+	if err := json.Unmarshal(data, &all); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range all {
+		w.logf("%s reports %s %s boot %d ended %v %s", h.row.Name, s.ID, s.State, s.Boot, s.Ended, s.Err)
+	}
+	return w.front.control.ReportFrom(context.Background(), h.row.Name, all)
+}
+
+func (w *world) logf(format string, args ...any) {
+	if *seed != 0 {
+		w.t.Logf("%9.3f "+format, append([]any{time.Since(w.start).Seconds()}, args...)...)
+	}
+}
+
+func (w *world) failf(format string, args ...any) {
+	w.t.Helper()
+	w.broken = true
+	w.t.Errorf(format, args...)
+}
