@@ -31,6 +31,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "types", Usage: "JSON `FILE` with instance types beside EC2's own"},
 		&cli.IntFlag{Name: "sim-zones", Value: d.SimZones, Usage: "availability zones of the simulator"},
 		&cli.IntFlag{Name: "sim-nodes", Value: d.SimNodes, Usage: "simulated nodes in each zone"},
+		&cli.StringFlag{Name: "sim-pool", Value: d.SimPool, Usage: "where the simulator's volumes are: node (they die with it), or network (instances restart elsewhere)"},
 		&cli.StringFlag{Name: "peer-listen", Usage: "address for the cloud's other hosts (default for frontend, cluster and node: 0.0.0.0:8774; for all: none, and then it must be this host's own)"},
 		&cli.StringFlag{Name: "join", Usage: "`HOST:PORT` of the cloud's front end, or of the zone's head"},
 		&cli.StringFlag{Name: "token", Usage: "lets this host join, once; eucad token create prints one"},
@@ -61,6 +62,7 @@ func config(c *cli.Context) (roles.Config, error) {
 	}
 	cfg.PeerListen, cfg.Join, cfg.Token, cfg.Regime, cfg.Mesh = c.String("peer-listen"), c.String("join"), c.String("token"), c.String("regime"), c.String("mesh")
 	cfg.SimZones, cfg.SimNodes = c.Int("sim-zones"), c.Int("sim-nodes")
+	cfg.SimPool = c.String("sim-pool")
 	cfg.PublicRange = netip.Prefix{}
 	if s := c.String("public-range"); s != "none" {
 		p, err := netip.ParsePrefix(s)

@@ -55,6 +55,10 @@ type Disk struct {
 	SizeBytes int64  // at least the base's
 	Target    string // "vda", "vdb", …: its place in the guest
 	ReadOnly  bool
+
+	// Epoch is that of the host's lease on the disk at its volume server,
+	// which refuses older ones; 0 for a disk that is a file of this host.
+	Epoch uint64 `json:",omitempty"`
 }
 
 // A NIC joins a Machine to a tap device that the host's network made.

@@ -27,7 +27,7 @@ func runFrontEnd(ctx context.Context, c Config) (err error) {
 	elsewhere := func(context.Context, cloud.Instance) ([]byte, time.Time, error) {
 		return nil, time.Time{}, frontend.ErrNotHere
 	}
-	f, err := openFrontEnd(ctx, c, name, nil, elsewhere, importTo(images), images.Path, nil)
+	f, err := openFrontEnd(ctx, c, frontend.Options{Name: name, Console: elsewhere, Import: importTo(images), ImagePath: images.Path})
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,10 @@ func runHost(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := openFrontEnd(ctx, c, name, zs, console, importTo(images), images.Path, func(ctx context.Context) ([]string, error) { return h.agent.Orphans(ctx) })
+	f, err := openFrontEnd(ctx, c, frontend.Options{
+		Name: name, Zones: zs, Console: console, Import: importTo(images), ImagePath: images.Path,
+		Orphans: func(ctx context.Context) ([]string, error) { return h.agent.Orphans(ctx) },
+	})
 	if err != nil {
 		return err
 	}
@@ -112,6 +115,7 @@ type hostOptions struct {
 	name     string
 	wire     *wire  // by which guests' packets go from host to host
 	machines bool   // it runs guests
+	leased   bool   // it is to renew a lease; see node.Options
 	keep     string // file below the host's directory that keeps the plan
 	image    func(ctx context.Context, hash string) (string, error)
 	report   func(ctx context.Context, s []plan.Status) error
@@ -147,7 +151,7 @@ func (h *host) open(c Config, o hostOptions) (err error) {
 	if err != nil {
 		return errors.Join(err, h.close())
 	}
-	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image, Hosts: o.wire.follow}
+	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image, Leased: o.leased, Hosts: o.wire.follow}
 	if o.keep != "" {
 		no.Keep = filepath.Join(h.dir, o.keep)
 	}

@@ -166,10 +166,15 @@ func advertised(c Config, toward string) (netip.AddrPort, error) {
 // openHost brings what the roles need of this machine under our hand.
 func (r *remote) openHost() error {
 	o := hostOptions{
-		name: r.creds.Identity().Name, wire: r.wire, keep: "plan.json",
+		name: r.creds.Identity().Name, wire: r.wire, keep: "plan.json", leased: true,
 		image: r.cache.Get,
 		report: func(ctx context.Context, s []plan.Status) error {
-			return r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
+			sent := time.Now()
+			err := r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
+			if err == nil {
+				r.host.agent.Renewed(sent)
+			}
+			return err
 		},
 		machines: slices.Contains(r.c.Roles, "node"),
 	}
@@ -288,18 +293,24 @@ func (r *remote) greet(ctx context.Context) error {
 	var said time.Time // when the front end last took a hello
 	for {
 		var err error
+		sent := time.Now()
+		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not cost the lease
 		if time.Since(said) > helloEvery {
-			if err = r.hello(ctx); err == nil {
+			if err = r.hello(call); err == nil {
 				said = time.Now()
 			}
 		} else {
-			err = r.up.Call(ctx, "POST", plan.LeasePath, struct{}{}, nil)
+			err = r.up.Call(call, "POST", plan.LeasePath, struct{}{}, nil)
+		}
+		cancel()
+		if err == nil {
+			r.host.agent.Renewed(sent)
 		}
 		wait := leaseEvery
 		if err != nil && ctx.Err() == nil {
 			if code := peer.ErrorCode(err); code != "" && code != peer.Unreachable {
 				slog.Error("the front end refuses this host", "err", err)
-				wait = retryMax
+				wait = 2 * leaseEvery // within plan.LeaseTime: it may have been a mishap
 			} else {
 				slog.Debug("the front end does not answer", "err", err)
 			}

@@ -38,7 +38,8 @@ type Config struct {
 	Policy                           string  // of placement; see roles/policy
 	MemoryOvercommit, DiskOvercommit float64 // for each of the host's
 
-	SimZones, SimNodes int // the simulator's zones, and nodes in each
+	SimZones, SimNodes int    // the simulator's zones, and nodes in each
+	SimPool            string // of the simulator's volumes: cloud.PoolNode or cloud.PoolNetwork
 
 	PeerListen string // address for other hosts of the cloud; "" on a front end takes none
 	Join       string // host:port of the front end, or of the zone's head
@@ -71,6 +72,7 @@ func Default() Config {
 
 		SimZones: 1,
 		SimNodes: 1,
+		SimPool:  cloud.PoolNode,
 	}
 }
 
@@ -91,6 +93,12 @@ func Run(ctx context.Context, c Config) error {
 	}
 	if c.Mesh != "on" && c.Mesh != "off" {
 		return fmt.Errorf("--mesh is on or off, not %q", c.Mesh)
+	}
+	switch {
+	case c.SimPool != "" && c.SimPool != cloud.PoolNode && c.SimPool != cloud.PoolNetwork:
+		return fmt.Errorf("--sim-pool is node or network, not %q", c.SimPool)
+	case c.SimPool == cloud.PoolNetwork && (c.Hypervisor != "sim" || strings.Join(c.Roles, ",") != "all"):
+		return errors.New("--sim-pool network is for --role all --hypervisor sim only: real guests have their disks on their node in this version")
 	}
 	switch roles := strings.Join(c.Roles, ","); roles {
 	case "all":

@@ -8,11 +8,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eucad/api/admin"
 	"eucad/hyper"
 	"eucad/hyper/sim"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
+	"eucad/roles/plan"
 	"eucad/roles/policy"
 	"eucad/store/cloud"
 )
@@ -31,13 +31,15 @@ func runSim(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	agents := map[string]*node.Agent{}
-	f, err := openFrontEnd(ctx, c, "sim", zs, func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
+	volumes := sim.NewVolumes()
+	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
 		a := agents[i.Node]
 		if a == nil {
 			return nil, time.Time{}, fmt.Errorf("instance %s is on no node", i.ID)
 		}
 		return a.Console(ctx, i.ID)
-	}, importSim, nil, nil)
+	}
+	f, err := openFrontEnd(ctx, c, frontend.Options{Name: "sim", Zones: zs, Console: console, Import: importSim, Pool: c.SimPool, Fencer: volumes})
 	if err != nil {
 		return err
 	}
@@ -47,13 +49,14 @@ func runSim(ctx context.Context, c Config) (err error) {
 	for _, z := range zs {
 		for n := range c.SimNodes {
 			name := fmt.Sprintf("sim-%s-%d", z, n+1)
-			driver, err := sim.New(sim.Options{Host: hyper.Host{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskBytes: simDiskGiB << 30}})
+			driver, err := sim.New(sim.Options{Name: name, Volumes: volumes, Host: hyper.Host{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskBytes: simDiskGiB << 30}})
 			if err != nil {
 				return err
 			}
 			agents[name] = node.New(node.Options{
-				Name: name, Driver: driver, Dir: "/sim", Report: f.Control.Report,
-				Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
+				Name: name, Driver: driver, Dir: "/sim",
+				Report: func(ctx context.Context, s []plan.Status) error { return f.Control.ReportFrom(ctx, name, s) },
+				Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 			})
 			row := cloud.Node{Name: name, Zone: z, Arch: "x86_64", Kind: "sim", Seen: time.Now().UTC()}
 			row.SetHost(cloud.Capacity{CPUs: simCPUs, MemoryMiB: simMemoryMiB, DiskGiB: simDiskGiB}, c.overcommit())
@@ -71,7 +74,8 @@ func runSim(ctx context.Context, c Config) (err error) {
 	return g.Wait()
 }
 
-func openFrontEnd(ctx context.Context, c Config, name string, zs []string, console func(context.Context, cloud.Instance) ([]byte, time.Time, error), imp admin.Importer, images func(string) (string, bool), orphans func(context.Context) ([]string, error)) (*frontend.FrontEnd, error) {
+// openFrontEnd opens a front end as c says; o has the rest.
+func openFrontEnd(ctx context.Context, c Config, o frontend.Options) (*frontend.FrontEnd, error) {
 	types, err := cloud.LoadTypes(c.TypesFile)
 	if err != nil {
 		return nil, err
@@ -80,9 +84,8 @@ func openFrontEnd(ctx context.Context, c Config, name string, zs []string, conso
 	if err != nil {
 		return nil, err
 	}
-	return frontend.Open(ctx, frontend.Options{
-		Dir: c.Dir, Listen: c.Listen, Endpoint: c.Endpoint, Region: c.Region, Domain: c.Domain,
-		Zones: zs, PublicPool: c.PublicRange, Types: types, Policy: place, Console: console, Import: imp,
-		Name: name, Version: Version, PeerListen: c.PeerListen, Overcommit: c.overcommit(), ImagePath: images, Orphans: orphans,
-	})
+	o.Dir, o.Listen, o.Endpoint, o.PeerListen = c.Dir, c.Listen, c.Endpoint, c.PeerListen
+	o.Region, o.Domain, o.PublicPool = c.Region, c.Domain, c.PublicRange
+	o.Types, o.Policy, o.Overcommit, o.Version = types, place, c.overcommit(), Version
+	return frontend.Open(ctx, o)
 }

@@ -23,8 +23,11 @@ func (rx Rx) Node(ctx context.Context, name string) (cloud.Node, bool, error) {
 // PutNode adds or replaces n.
 func (tx Tx) PutNode(ctx context.Context, n cloud.Node) error { return nodes.put(ctx, tx, &n) }
 
-// DeleteNode forgets the node of that name.
+// DeleteNode forgets the node of that name, and what was to be removed on it.
 func (tx Tx) DeleteNode(ctx context.Context, name string) error {
+	if err := tx.c.exec(ctx, `DELETE FROM stray WHERE node = ?`, name); err != nil {
+		return err
+	}
 	return nodes.remove(ctx, tx, "", name)
 }
 

@@ -87,7 +87,8 @@ func (s *Server) stopInstances(ctx context.Context, in *wire.StopInstancesInput)
 	return &wire.StopInstancesOutput{StoppingInstances: out}, err
 }
 
-// startInstances starts stopped instances on the node that has their disks.
+// startInstances starts stopped instances: on the node that has their disks
+// or, when these are on the network, where there is room.
 func (s *Server) startInstances(ctx context.Context, in *wire.StartInstancesInput) (*wire.StartInstancesOutput, error) {
 	out, err := s.changeStates(ctx, in.InstanceIds, func(tx store.Tx, i *cloud.Instance) (bool, error) {
 		switch {
@@ -104,12 +105,7 @@ func (s *Server) startInstances(ctx context.Context, in *wire.StartInstancesInpu
 // start moves a stopped instance to pending: capacity and public address are
 // found anew.
 func (s *Server) start(ctx context.Context, tx store.Tx, i *cloud.Instance) error {
-	fleet, err := tx.Fleet(ctx)
-	if err != nil {
-		return err
-	}
-	need := cloud.Need{Type: i.Type, Node: i.Node, Arch: i.Arch, CPUs: i.CPUs, MemoryMiB: i.MemoryMiB} // the disk is there already
-	choice, err := fleet.Place(cloud.DefaultPolicy, need)
+	choice, err := s.placeAgain(ctx, tx, i)
 	if err != nil {
 		return err
 	}
@@ -133,6 +129,37 @@ func (s *Server) start(ctx context.Context, tx store.Tx, i *cloud.Instance) erro
 		return err
 	}
 	return tx.PutInstance(ctx, *i)
+}
+
+// placeAgain finds a place for an instance that was placed before.
+func (s *Server) placeAgain(ctx context.Context, tx store.Tx, i *cloud.Instance) (cloud.Choice, error) {
+	fleet, err := tx.Fleet(ctx)
+	if err != nil {
+		return cloud.Choice{}, err
+	}
+	vols, err := tx.VolumesOfInstance(ctx, i.ID)
+	if err != nil {
+		return cloud.Choice{}, err
+	}
+	need := cloud.Need{Type: i.Type, Node: i.Node, Arch: i.Arch, CPUs: i.CPUs, MemoryMiB: i.MemoryMiB} // the disk is there already
+	if !cloud.OnNetwork(vols) {
+		return fleet.Place(cloud.DefaultPolicy, need)
+	}
+	if i.Node != "" { // where it was, as long as there is room
+		if choice, err := fleet.Place(s.policy(), need); err == nil {
+			return choice, nil
+		}
+	}
+	strays, err := tx.StraysOfInstance(ctx, i.ID)
+	if err != nil {
+		return cloud.Choice{}, err
+	}
+	need.Node, need.Zone, need.Hypervisor = "", i.Zone, i.Hypervisor
+	choice, err := fleet.Without(strays).Place(s.policy(), need)
+	if err != nil {
+		return choice, err
+	}
+	return choice, tx.MoveInstance(ctx, i, choice.Node)
 }
 
 // givePublic allots a public address to an interface that wants one and has none.

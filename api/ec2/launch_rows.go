@@ -36,7 +36,7 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 	}
 	i.PrivateIP = have[0].PrivateIP
 	for k := range disks {
-		if err := addDisk(ctx, tx, l, &i, &disks[k]); err != nil {
+		if err := s.addDisk(ctx, tx, l, &i, &disks[k]); err != nil {
 			return nil, err
 		}
 	}
@@ -115,9 +115,14 @@ func chooseAddresses(ctx context.Context, tx store.Tx, p *nicPlan, n *cloud.Inte
 }
 
 // addDisk makes a volume of instance i.
-func addDisk(ctx context.Context, tx store.Tx, l *launch, i *cloud.Instance, d *diskPlan) error {
+func (s *Server) addDisk(ctx context.Context, tx store.Tx, l *launch, i *cloud.Instance, d *diskPlan) error {
 	v := d.vol
-	v.ID, v.AccountID, v.State, v.Zone, v.Pool, v.Node = cloud.NewID("vol"), i.AccountID, cloud.VolumeInUse, i.Zone, "node", i.Node
+	v.ID, v.AccountID, v.State, v.Zone = cloud.NewID("vol"), i.AccountID, cloud.VolumeInUse, i.Zone
+	if s.Cfg.Pool == cloud.PoolNetwork {
+		v.Pool, v.Holder, v.Epoch = cloud.PoolNetwork, i.Node, 1
+	} else {
+		v.Pool, v.Node = cloud.PoolNode, i.Node
+	}
 	v.InstanceID, v.Device, v.Attached, v.Created = i.ID, d.device, tx.Now(), tx.Now()
 	if err := tx.PutVolume(ctx, v); err != nil {
 		return err

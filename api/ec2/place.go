@@ -32,7 +32,9 @@ func (s *Server) place(ctx context.Context, tx store.Tx, l *launch, m cloud.Imag
 	}
 	need := cloud.Need{Type: l.typ.Name, Arch: m.Arch, CPUs: l.typ.CPUs, MemoryMiB: l.typ.MemoryMiB}
 	for _, d := range disks {
-		need.DiskGiB += d.vol.SizeGiB
+		if s.Cfg.Pool != cloud.PoolNetwork {
+			need.DiskGiB += d.vol.SizeGiB
+		}
 	}
 	if len(subs) > 1 { // the zone that the policy likes best comes first
 		if c, err := fleet.Place(s.policy(), need); err == nil {

@@ -23,6 +23,7 @@ type Config struct {
 	Types      *cloud.Types    // instance types
 	Endpoint   string          // URL under which clients reach this API
 	Policy     cloud.Policy    // says where instances go; nil for cloud.DefaultPolicy
+	Pool       string          // where new volumes are; "" for cloud.PoolNode
 }
 
 // A Server serves EC2 actions. Its exported fields are set before it serves.

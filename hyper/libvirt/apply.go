@@ -24,6 +24,9 @@ func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(m.Disks, func(k hyper.Disk) bool { return k.Epoch > 0 }) {
+		return fmt.Errorf("%w: %s has a disk at a volume server, which only simulated machines reach yet", hyper.ErrInvalid, m.ID)
+	}
 	unlock, err := d.locks.lock(ctx, m.ID)
 	if err != nil {
 		return err

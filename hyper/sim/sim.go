@@ -30,11 +30,17 @@ type Options struct {
 	// StartDelay is how long a machine takes to start, StopDelay how long a
 	// guest takes to obey a request to shut down.
 	StartDelay, StopDelay time.Duration
+	// Name is by which Volumes knows the host.
+	Name string
+	// Volumes is the server of disks that have an Epoch; nil refuses those.
+	Volumes *Volumes
 }
 
 // A Driver simulates one host.
 type Driver struct {
 	journal *journal // nil without Options.Dir
+	name    string
+	volumes *Volumes
 
 	mu         sync.Mutex
 	host       hyper.Host
@@ -72,6 +78,7 @@ type diskFacts struct {
 // New returns a simulated host, with the machines that Options.Dir holds.
 func New(o Options) (*Driver, error) {
 	d := &Driver{
+		name: o.Name, volumes: o.Volumes,
 		startDelay: o.StartDelay, stopDelay: o.StopDelay,
 		machines: map[string]*machine{}, starting: map[string]chan struct{}{}, watchers: map[*watcher]struct{}{},
 	}
@@ -120,7 +127,7 @@ func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
 		now.cancelStop()
 		now.Boot, now.Since = m.Boot, time.Now().UTC()
 	case m.Power == hyper.On && !running && (!ended || now.Boot < m.Boot):
-		return d.start(ctx, now, m.Boot)
+		return d.start(ctx, now, m)
 	case m.Power == hyper.Cut && running:
 		now.cancelStop()
 		now.State, now.Since = hyper.Stopped, time.Now().UTC()
@@ -165,7 +172,7 @@ func (d *Driver) awaitStart(ctx context.Context, id string) error {
 }
 
 // start starts a machine that doesn't run. It holds d.mu but while it waits.
-func (d *Driver) start(ctx context.Context, m *machine, boot uint64) error {
+func (d *Driver) start(ctx context.Context, m *machine, want hyper.Machine) error {
 	if err := d.put(m, false); err != nil {
 		return err
 	}
@@ -192,9 +199,29 @@ func (d *Driver) start(ctx context.Context, m *machine, boot uint64) error {
 		d.failStarts--
 		return fmt.Errorf("start machine %s: %w", m.ID, d.failWith)
 	}
+	if err := d.open(want); err != nil {
+		return fmt.Errorf("start machine %s: %w", m.ID, err)
+	}
 	now := *m
-	now.State, now.Boot, now.Since = hyper.Running, boot, time.Now().UTC()
+	now.State, now.Boot, now.Since = hyper.Running, want.Boot, time.Now().UTC()
 	return d.put(&now, true)
+}
+
+// open opens the disks that are at a volume server. It holds d.mu, so that a
+// machine which loses one at once does so when it runs.
+func (d *Driver) open(m hyper.Machine) error {
+	for _, disk := range m.Disks {
+		switch {
+		case disk.Epoch == 0:
+			continue
+		case d.volumes == nil:
+			return fmt.Errorf("%w: disk %s is at a volume server, and there is none", hyper.ErrInvalid, disk.ID)
+		}
+		if err := d.volumes.open(disk.ID, d.name, disk.Epoch, func() { d.Crash(m.ID) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end ends a machine that still runs with this boot.

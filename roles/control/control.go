@@ -34,17 +34,23 @@ type Node interface {
 
 // A Control is the front end's hand on its nodes.
 type Control struct {
-	db   *store.DB
-	site plan.Site
+	db     *store.DB
+	site   plan.Site
+	policy cloud.Policy
+	fencer Fencer // nil: the site has no volume server
 
-	mu    sync.Mutex
-	nodes map[string]*node
-	sent  map[string]sent // starts whose node was told, and whose history does not yet say so
+	mu     sync.Mutex
+	nodes  map[string]*node
+	sent   map[string]sent // starts whose node was told, and whose history does not yet say so
+	leases leases
+
+	told map[string]string // of the rescue alone: what histories say that instances wait for
 
 	docs documents // of the pass alone
 
-	pass *loop.Loop
-	rev  uint64 // up to which the change feed was followed
+	pass    *loop.Loop
+	rescues *loop.Loop
+	rev     uint64 // up to which the change feed was followed
 }
 
 // A node is one that has joined.
@@ -56,10 +62,24 @@ type node struct {
 	hosts uint64            // and of the hosts
 }
 
+// Options are what a Control works with.
+type Options struct {
+	Site   plan.Site
+	Policy cloud.Policy // says where instances go whose node is lost; nil for the default one
+	Fencer Fencer       // nil: the site has no volume server
+}
+
 // New returns a Control that does nothing before Run.
-func New(db *store.DB, site plan.Site) *Control {
-	c := &Control{db: db, site: site, nodes: map[string]*node{}, sent: map[string]sent{}, docs: newDocuments(site), rev: db.Rev()} // whoever joins is told all that is older
+func New(db *store.DB, o Options) *Control {
+	if o.Policy == nil {
+		o.Policy = cloud.DefaultPolicy
+	}
+	c := &Control{db: db, site: o.Site, policy: o.Policy, fencer: o.Fencer,
+		nodes: map[string]*node{}, sent: map[string]sent{}, docs: newDocuments(o.Site),
+		leases: leases{start: time.Now(), heard: map[string]time.Time{}, own: map[string]bool{}},
+		rev:    db.Rev()} // whoever joins is told all that is older
 	c.pass = loop.New("control", routine, c.once)
+	c.rescues = loop.New("rescue", rescueEvery, c.rescue)
 	return c
 }
 
@@ -85,6 +105,7 @@ func (c *Control) Leave(name string, n Node) {
 func (c *Control) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.pass.Run(ctx) })
+	g.Go(func() error { return c.rescues.Run(ctx) })
 	g.Go(func() error {
 		for {
 			changed := c.db.Changed()
@@ -173,6 +194,13 @@ func (c *Control) greet(ctx context.Context) error {
 			for _, i := range all {
 				d.instances[i.ID] = true
 			}
+			if err != nil {
+				return err
+			}
+			strays, err := rx.StraysOnNode(ctx, name)
+			for _, s := range strays {
+				d.strays[s.Key()] = true
+			}
 			return err
 		})
 		if err == nil {
@@ -238,18 +266,27 @@ func (c *Control) purge(ctx context.Context, now time.Time) error {
 }
 
 // ReportFrom is Report for what the node name says: of machines that are not
-// on it, it may say nothing.
+// on it, it may say nothing but that it has removed what was left of them.
 func (c *Control) ReportFrom(ctx context.Context, name string, statuses []plan.Status) error {
 	var own []plan.Status
+	var gone []string // strays
 	err := c.db.Read(ctx, func(rx store.Rx) error {
 		for _, s := range statuses {
 			i, ok, err := rx.FindInstance(ctx, s.ID)
 			if err != nil {
 				return err
 			}
-			if ok && i.Node == name {
+			if ok && i.Node == name && !i.Fencing {
 				own = append(own, s)
-			} else if ok {
+				continue
+			}
+			stray, left, err := rx.Stray(ctx, cloud.StrayKey(s.ID, name))
+			switch {
+			case err != nil:
+				return err
+			case left && s.Ended:
+				gone = append(gone, stray.Key())
+			case ok && !left:
 				slog.Warn("node reports an instance that is not its own", "node", name, "instance", s.ID)
 			}
 		}
@@ -257,6 +294,20 @@ func (c *Control) ReportFrom(ctx context.Context, name string, statuses []plan.S
 	})
 	if err != nil {
 		return err
+	}
+	if len(gone) > 0 {
+		err := c.db.Write(ctx, func(tx store.Tx) error {
+			for _, key := range gone {
+				slog.Info("node has removed its copy of an instance that was taken from it", "node", name, "copy", key)
+				if err := tx.DeleteStray(ctx, key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return c.Report(ctx, own)
 }

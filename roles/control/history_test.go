@@ -32,7 +32,7 @@ func newControl(t *testing.T) *Control {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(db, plan.Site{})
+	return New(db, Options{})
 }
 
 func report(t *testing.T, c *Control, s plan.Status) {

@@ -31,6 +31,7 @@ func stepInstance(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instanc
 }
 
 func stepOnce(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
+	nowhere := i.Node == "" && !i.Fencing
 	switch i.State {
 	case cloud.Pending:
 		return stepPending(i, s, now)
@@ -40,13 +41,13 @@ func stepOnce(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
 		}
 	case cloud.Stopping:
 		switch {
-		case i.Node == "", s != nil && ended(i, s), s != nil && s.State != hyper.Running && s.Err == "" && !stale(i, s):
+		case nowhere, s != nil && ended(i, s), s != nil && s.State != hyper.Running && s.Err == "" && !stale(i, s):
 			i.Move(cloud.Stopped, now)
 		case now.Sub(i.Since) > stopTime:
 			i.Cut = true
 		}
 	case cloud.ShuttingDown:
-		if i.Node == "" || s != nil && s.Ended {
+		if nowhere || s != nil && s.Ended {
 			i.Move(cloud.Terminated, now)
 		}
 	}

@@ -111,7 +111,7 @@ func letGo(ctx context.Context, tx store.Tx, i *cloud.Instance) error {
 		if v.DeleteOnTermination {
 			err = tx.DeleteVolume(ctx, v)
 		} else {
-			v.State, v.InstanceID, v.Device = cloud.VolumeAvailable, "", ""
+			v.State, v.InstanceID, v.Device, v.Holder = cloud.VolumeAvailable, "", "", ""
 			err = tx.PutVolume(ctx, v)
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"eucad/roles/plan"
@@ -15,14 +16,15 @@ import (
 // dirty is what a stretch of the change feed concerns.
 type dirty struct {
 	instances, vpcs, groups, ifaces map[string]bool
-	hosts                           bool     // who is in the cloud, or how they reach each other
-	volumes                         []string // that are deleted
-	next                            uint64   // revision that was read up to
+	strays                          map[string]bool // keys
+	hosts                           bool            // who is in the cloud, or how they reach each other
+	volumes                         []string        // that are deleted
+	next                            uint64          // revision that was read up to
 	more                            bool
 }
 
 func newDirty() dirty {
-	return dirty{instances: map[string]bool{}, vpcs: map[string]bool{}, groups: map[string]bool{}, ifaces: map[string]bool{}}
+	return dirty{instances: map[string]bool{}, vpcs: map[string]bool{}, groups: map[string]bool{}, ifaces: map[string]bool{}, strays: map[string]bool{}}
 }
 
 // sort finds the instances and the parts of VPCs whose plan changes may differ.
@@ -51,6 +53,8 @@ func sort(ctx context.Context, rx store.Rx, changes []store.Change) (dirty, erro
 			if ok && n.InstanceID != "" { // else its instance changed too
 				d.instances[n.InstanceID] = true
 			}
+		case "stray":
+			d.strays[c.ID] = true
 		case "security_group":
 			d.groups[c.ID] = true
 		case "volume":
@@ -101,6 +105,10 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 				for _, n := range i.Interfaces {
 					d.ifaces[n] = true // whether its host has it on its hands
 				}
+				if i.Fencing { // its node is told when no other has it
+					c.rescues.Wake()
+					continue
+				}
 				if !ok || nodes[i.Node] == nil {
 					continue
 				}
@@ -122,6 +130,9 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := c.tellStrays(ctx, d, nodes, to); err != nil {
+		return err
 	}
 	if err := c.network(ctx, nodes, d, only != nil, to); err != nil {
 		return err
@@ -148,6 +159,35 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 		}
 	}
 	return nil
+}
+
+// tellStrays adds to the batches which copies of instances are over, and which
+// need not be named any more.
+func (c *Control) tellStrays(ctx context.Context, d dirty, nodes map[string]*node, to func(string) *plan.Batch) error {
+	return c.db.Read(ctx, func(rx store.Rx) error {
+		for key := range d.strays {
+			id, name, _ := strings.Cut(key, "/")
+			if nodes[name] == nil {
+				continue
+			}
+			s, ok, err := rx.Stray(ctx, key)
+			if err != nil {
+				return err
+			}
+			if ok {
+				to(name).Machines = append(to(name).Machines, plan.NewStray(s))
+				continue
+			}
+			i, _, err := rx.FindInstance(ctx, id)
+			if err != nil {
+				return err
+			}
+			if i.Node != name { // it may be back already
+				to(name).Forget = append(to(name).Forget, id)
+			}
+		}
+		return nil
+	})
 }
 
 // machine reads the rows of i and translates them.

@@ -49,6 +49,10 @@ type Options struct {
 	Types      *cloud.Types
 	Policy     cloud.Policy // says where instances go; nil for the default one
 	MTU        int          // of guests' interfaces
+	Pool       string       // of new volumes; see ec2.Config
+
+	// Fencer holds the volumes of cloud.PoolNetwork; nil for none.
+	Fencer control.Fencer
 
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
@@ -130,12 +134,15 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	f.Control = control.New(f.db, plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU})
+	f.Control = control.New(f.db, control.Options{
+		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU},
+		Policy: f.opt.Policy, Fencer: f.opt.Fencer,
+	})
 	keys := &keyring{db: f.db, known: map[string]knownKey{}}
 	verifier := &sigv4.Verifier{Key: keys.find}
 	f.ec2 = &ec2.Server{DB: f.db, Console: f.console, Cfg: ec2.Config{
 		Region: f.opt.Region, Domain: f.opt.Domain, Zones: f.zones,
-		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint, Policy: f.opt.Policy,
+		PublicPool: f.opt.PublicPool, Types: f.opt.Types, Endpoint: f.opt.Endpoint, Policy: f.opt.Policy, Pool: f.opt.Pool,
 	}}
 	f.api = &query.Handler{
 		Services: []*query.Service{f.ec2.Service(), sts.Service()},
@@ -245,8 +252,8 @@ var ErrNotHere = errors.New("the instance is on another host")
 
 // AddNode adds or updates the rows of nodes that this process plays itself.
 func (f *FrontEnd) AddNode(ctx context.Context, nodes ...cloud.Node) error {
-	if f.peers != nil {
-		f.peers.own(nodes)
+	for _, n := range nodes {
+		f.Control.Own(n.Name)
 	}
 	return f.putNodes(ctx, nodes...)
 }

@@ -27,9 +27,6 @@ import (
 	"eucad/store/cloud"
 )
 
-// leaseTime is how long a host that says nothing is taken to be there.
-const leaseTime = 10 * time.Second
-
 // peers is the side of a front end that other hosts of the cloud meet.
 type peers struct {
 	f         *FrontEnd
@@ -42,8 +39,6 @@ type peers struct {
 
 	mu      sync.Mutex
 	clients map[string]*peer.Client // by address and identity
-	seen    map[string]time.Time    // when a node was last heard of; the time is this process's
-	ours    map[string]bool         // nodes that this process plays itself: they are there
 }
 
 // openPeers makes the cloud's authority and listens for other hosts.
@@ -52,7 +47,7 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &peers{f: f, deny: &peer.DenyList{}, clients: map[string]*peer.Client{}, seen: map[string]time.Time{}, ours: map[string]bool{}}
+	p := &peers{f: f, deny: &peer.DenyList{}, clients: map[string]*peer.Client{}}
 	var gossip [2][]byte
 	err = f.db.Write(ctx, func(tx store.Tx) (err error) {
 		epoch, err := setting(ctx, tx, "epoch", func() string { return strconv.FormatInt(tx.Now().Unix(), 10) })
@@ -183,7 +178,7 @@ func (p *peers) run(ctx context.Context) error {
 	g.Go(func() error { return s.Serve(ctx, p.listener) })
 	g.Go(func() error { return p.creds.Run(ctx, p.authority.Renew) })
 	g.Go(func() error { return p.pools.Run(ctx) })
-	g.Go(func() error { return p.watch(ctx) })
+	g.Go(func() error { return p.f.Control.Watch(ctx) })
 	return g.Wait()
 }
 
@@ -202,7 +197,7 @@ func (p *peers) plan(w http.ResponseWriter, r *http.Request) {
 
 // report takes what became of the caller's machines.
 func (p *peers) report(ctx context.Context, all []plan.Status) (struct{}, error) {
-	p.heard(peer.Caller(ctx).Name)
+	p.f.Control.Renew(peer.Caller(ctx).Name)
 	return struct{}{}, p.f.Control.ReportFrom(ctx, peer.Caller(ctx).Name, all)
 }
 
@@ -230,65 +225,8 @@ func (p *peers) hello(ctx context.Context, in plan.Hello) (plan.Lease, error) {
 
 // lease notes that the caller is there.
 func (p *peers) lease(ctx context.Context, _ struct{}) (plan.Lease, error) {
-	p.heard(peer.Caller(ctx).Name)
-	return plan.Lease{Seconds: int(leaseTime.Seconds())}, nil
-}
-
-func (p *peers) own(nodes []cloud.Node) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, n := range nodes {
-		p.ours[n.Name] = true
-	}
-}
-
-func (p *peers) heard(name string) {
-	p.mu.Lock()
-	p.seen[name] = time.Now()
-	p.mu.Unlock()
-}
-
-// watch tells Control which nodes are heard of, until ctx ends. Hosts that are
-// known when the front end starts have a lease from then on: its own absence
-// must not make it think that all others went.
-func (p *peers) watch(ctx context.Context) error {
-	start := time.Now()
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		var nodes []cloud.Node
-		err := p.f.db.Read(ctx, func(rx store.Rx) (err error) {
-			nodes, err = rx.Nodes(ctx)
-			return err
-		})
-		if err != nil {
-			slog.Error("cannot look for nodes", "err", err)
-			continue
-		}
-		for _, n := range nodes {
-			p.mu.Lock()
-			last, ok := p.seen[n.Name]
-			ours := p.ours[n.Name]
-			p.mu.Unlock()
-			if ours {
-				continue
-			}
-			if !ok {
-				last = start
-			}
-			here := time.Since(last) < leaseTime
-			if here == n.Lost || here && ok && time.Since(n.Seen) > time.Minute {
-				if err := p.f.Control.Heard(ctx, n.Name, here); err != nil && ctx.Err() == nil {
-					slog.Error("cannot note whether a node is heard of", "node", n.Name, "err", err)
-				}
-			}
-		}
-	}
+	p.f.Control.Renew(peer.Caller(ctx).Name)
+	return plan.Lease{Seconds: int(plan.LeaseTime.Seconds())}, nil
 }
 
 // image sends the content of an image.

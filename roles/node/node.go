@@ -44,6 +44,10 @@ type Options struct {
 
 	Workers int    // machines that are worked on at once; default 4
 	Keep    string // file to keep the plan in; "" keeps none
+
+	// Leased says that guests which may be started elsewhere (plan.Machine's
+	// Movable) run only while Renewed is called; see plan.StopAfter.
+	Leased bool
 }
 
 // routine is how often all machines are looked at and reported though nothing
@@ -73,6 +77,7 @@ type Agent struct {
 	queue    []string                // machines to work on
 	some     *sync.Cond              // queue is not empty, or stopped
 	stopped  bool
+	lease    lease
 
 	net     network
 	reports reports
@@ -101,7 +106,7 @@ func New(opt Options) *Agent {
 	if opt.Workers == 0 {
 		opt.Workers = 4
 	}
-	a := &Agent{opt: opt, log: slog.With("node", opt.Name), changed: make(chan struct{}, 1), machines: map[string]*machine{}, others: map[string]hyper.Status{}, byAddr: map[addrKey]string{}}
+	a := &Agent{opt: opt, log: slog.With("node", opt.Name), changed: make(chan struct{}, 1), machines: map[string]*machine{}, others: map[string]hyper.Status{}, byAddr: map[addrKey]string{}, lease: lease{start: time.Now()}}
 	a.some = sync.NewCond(&a.mu)
 	a.net.init(opt.Name, opt.Network, a.log)
 	a.reports.init()
@@ -135,6 +140,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	if err := a.learn(ctx); err != nil {
 		return g.Wait() // ctx ended
+	}
+	if a.opt.Leased {
+		g.Go(func() error { return a.keepLease(ctx) })
 	}
 	for range a.opt.Workers {
 		g.Go(func() error { a.work(ctx); return nil })

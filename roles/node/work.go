@@ -121,6 +121,9 @@ func (a *Agent) apply(ctx context.Context, want plan.Machine, known hyper.Status
 	if want.Ended {
 		return a.end(ctx, want, known)
 	}
+	if !a.mayStart(want, known) {
+		return known, nil
+	}
 	if err := a.resolve(ctx, &want.Machine); err != nil {
 		return known, err
 	}
@@ -156,6 +159,9 @@ func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status
 			}
 		}
 		w.lap("ports")
+	}
+	if !a.mayStart(want, known) { // image and ports took their time
+		return known, nil
 	}
 	if err := a.opt.Driver.Apply(ctx, want.Machine); err != nil {
 		return known, err

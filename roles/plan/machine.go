@@ -46,6 +46,7 @@ func NewMachine(s Site, r InstanceRows) Machine {
 	if m.Kernel != "" {
 		m.Cmdline = "root=/dev/vda1 ro console=ttyS0"
 	}
+	m.Movable = !i.NoAutoRecovery && cloud.OnNetwork(r.Volumes)
 	for n, mapping := range i.Volumes {
 		if v, ok := find(r.Volumes, func(v cloud.Volume) bool { return v.ID == mapping.VolumeID }); ok {
 			m.Disks = append(m.Disks, disk(n, v))
@@ -78,7 +79,16 @@ func power(i cloud.Instance) hyper.Power {
 }
 
 func disk(n int, v cloud.Volume) hyper.Disk {
-	return hyper.Disk{ID: v.ID, Format: "qcow2", Base: v.Hash, SizeBytes: v.SizeGiB << 30, Target: "vd" + string(rune('a'+n))}
+	return hyper.Disk{ID: v.ID, Format: "qcow2", Base: v.Hash, SizeBytes: v.SizeGiB << 30, Target: "vd" + string(rune('a'+n)), Epoch: v.Epoch}
+}
+
+// NewStray returns what a node is told of an instance that was taken from it:
+// its copy is over.
+func NewStray(s cloud.Stray) Machine {
+	return Machine{
+		Machine: hyper.Machine{ID: s.InstanceID, UUID: cloud.UUIDOf(s.InstanceID), Power: hyper.Cut},
+		VpcID:   s.VpcID, Ports: s.Interfaces, Ended: true,
+	}
 }
 
 // record is what is kept with the domain, so that a lost store can be rebuilt

@@ -35,6 +35,7 @@ type Machine struct {
 	Since    time.Time // the instance is in its state; statuses tell it again
 	Keep     []string  // disks (volume ids) that stay when it is Ended
 	Metadata *cloud.Metadata
+	Movable  bool `json:",omitempty"` // it is started elsewhere when this node is lost
 }
 
 // A Status is what became of one machine on a node.

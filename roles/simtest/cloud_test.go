@@ -50,7 +50,7 @@ func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int) *f
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &frontEnd{t: t, db: db, control: control.New(db, plan.Site{Region: region, Domain: "example.net"})}
+	f := &frontEnd{t: t, db: db, control: control.New(db, control.Options{Site: plan.Site{Region: region, Domain: "example.net"}})}
 	f.firstStart(accounts)
 	srv := &ec2.Server{DB: db, Cfg: ec2.Config{Region: region, Domain: "example.net", Zones: func() []string { return zones },
 		PublicPool: pool, Types: cloud.NewTypes(), Endpoint: "http://ec2.example.net:8773"}}

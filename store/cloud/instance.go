@@ -28,7 +28,7 @@ func (s InstanceState) AtRest() bool { return s == Running || s == Stopped || s 
 
 var instanceMoves = map[InstanceState][]InstanceState{
 	Pending:      {Running, Stopping, ShuttingDown},
-	Running:      {Stopping, ShuttingDown},
+	Running:      {Stopping, ShuttingDown, Pending}, // Pending: its node is lost, and it starts on another one
 	Stopping:     {Stopped, ShuttingDown},
 	Stopped:      {Pending, ShuttingDown},
 	ShuttingDown: {Terminated},
@@ -71,6 +71,10 @@ type Instance struct {
 	Node string // where it is placed; "" for nowhere
 	Boot uint64 // grows with each start and reboot; see hyper.Machine
 	Cut  bool   `json:",omitempty"` // stop without asking the guest (StopInstances Force)
+
+	// Fencing says that it was taken from a node, and that the server of its
+	// volumes does not refuse that node yet: nobody may start it before.
+	Fencing bool `json:",omitempty"`
 
 	Vacant bool `json:",omitempty"` // it ends after it was stopped, and what it gave up then may be another's
 

@@ -3,6 +3,7 @@ package cloud
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,15 @@ func (f Fleet) Give(at int, n Need) {
 		last = max(last, f[i].Turn)
 	}
 	f[at].Turn = last + 1
+}
+
+// Without returns the nodes but those where something may be left of the
+// instance: a node that is to remove its copy can't be told to run it too.
+// It reuses the memory of f.
+func (f Fleet) Without(strays []Stray) Fleet {
+	return slices.DeleteFunc(f, func(c Candidate) bool {
+		return slices.ContainsFunc(strays, func(s Stray) bool { return s.Node == c.Node.Name })
+	})
 }
 
 // A verdict says whether a node may have an instance, and if not, why.

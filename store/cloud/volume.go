@@ -12,8 +12,18 @@ const (
 	VolumeDeleting  VolumeState = "deleting"
 )
 
-// A Volume is a block device. In pool "node" it lives on the disk of the node
-// that runs its instance and dies with that node.
+// Pools of volumes: where their data is.
+const (
+	PoolNode    = "node"    // on the disk of the node that runs its instance: it dies with that node
+	PoolNetwork = "network" // at a volume server, which any node may reach
+)
+
+// A Volume is a block device.
+//
+// A volume of PoolNetwork has a lease: Holder is the only node that may open
+// it, and Epoch grows with each change of holder. Its server refuses any other
+// node and any older epoch, so that one who lost the lease without knowing it
+// can do no harm.
 type Volume struct {
 	ID                  string
 	AccountID           string
@@ -23,8 +33,10 @@ type Volume struct {
 	IOPS                int64
 	Throughput          int64 // MiB/s, gp3 only
 	Zone                string
-	Pool                string // "node"
-	Node                string
+	Pool                string // PoolNode or PoolNetwork
+	Node                string // of PoolNode only
+	Holder              string `json:",omitempty"` // of PoolNetwork only; "": nobody
+	Epoch               uint64 `json:",omitempty"` // of Holder
 	SnapshotID          string `json:",omitempty"`
 	ImageID             string `json:",omitempty"` // the image it is an overlay of
 	Hash                string `json:",omitempty"` // content of that image or snapshot
@@ -33,4 +45,15 @@ type Volume struct {
 	Attached            time.Time
 	DeleteOnTermination bool
 	Created             time.Time
+}
+
+// OnNetwork reports whether an instance with these volumes has no data on its
+// node: it may then run on any other.
+func OnNetwork(all []Volume) bool {
+	for _, v := range all {
+		if v.Pool != PoolNetwork {
+			return false
+		}
+	}
+	return len(all) > 0
 }

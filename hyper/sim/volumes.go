@@ -1,0 +1,83 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// ErrFenced says that a host may not open a volume: its lease was given to
+// another one, or taken back.
+var ErrFenced = errors.New("the volume server refuses this host")
+
+// Volumes is a simulated volume server: it keeps who may use each volume, and
+// no data. An attachment is a lease with one holder and an epoch. Several
+// Drivers share one.
+type Volumes struct {
+	mu     sync.Mutex
+	leases map[string]lease // by volume
+	down   error
+}
+
+// A lease is who may use a volume.
+type lease struct {
+	holder string
+	epoch  uint64
+	revoke func() // takes the volume from the machine that has it open; nil: none has
+}
+
+// NewVolumes returns a server that has heard of no volume yet.
+func NewVolumes() *Volumes { return &Volumes{leases: map[string]lease{}} }
+
+// Fence gives the lease on a volume to holder ("": nobody) and refuses all
+// others. When it returns nil, no machine of another host has the volume open
+// or will ever open it with a lower epoch. The same call again changes
+// nothing; an epoch that is not the highest is an error.
+func (v *Volumes) Fence(ctx context.Context, volume, holder string, epoch uint64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	was := v.leases[volume]
+	switch {
+	case v.down != nil:
+		defer v.mu.Unlock()
+		return v.down
+	case epoch < was.epoch, epoch == was.epoch && holder != was.holder:
+		defer v.mu.Unlock()
+		return fmt.Errorf("volume %s has epoch %d of %q already; %d of %q is older", volume, was.epoch, was.holder, epoch, holder)
+	case epoch == was.epoch:
+		v.mu.Unlock()
+		return nil
+	}
+	v.leases[volume] = lease{holder: holder, epoch: epoch}
+	v.mu.Unlock()
+	if was.revoke != nil {
+		was.revoke() // without v.mu: it waits for a start that may be opening the volume
+	}
+	return nil
+}
+
+// open opens the volume for a machine of holder, which loses it by revoke.
+func (v *Volumes) open(volume, holder string, epoch uint64, revoke func()) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	was := v.leases[volume]
+	switch {
+	case v.down != nil:
+		return v.down
+	case epoch < was.epoch, epoch == was.epoch && holder != was.holder:
+		return fmt.Errorf("%w: %s has epoch %d of volume %s, and %q has %d", ErrFenced, holder, epoch, volume, was.holder, was.epoch)
+	}
+	v.leases[volume] = lease{holder, epoch, revoke}
+	return nil
+}
+
+// SetDown makes every call fail with err from now on; nil mends it. What is
+// open stays open.
+func (v *Volumes) SetDown(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.down = err
+}
