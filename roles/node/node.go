@@ -202,7 +202,7 @@ func (a *Agent) Deliver(b plan.Batch) error {
 			m = a.meet(w.ID)
 		}
 		a.setAddresses(m, w)
-		m.want, m.retries = w, 0
+		m.want, m.retries, m.ended = w, 0, m.ended && w.Ended
 		a.enqueue(w.ID, m)
 	}
 	for _, id := range b.Forget {
