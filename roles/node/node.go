@@ -64,6 +64,7 @@ type Agent struct {
 	keepMu sync.Mutex // one writer of Options.Keep at a time
 	kept   uint64     // what of told is in it; under keepMu
 
+	takeMu  sync.Mutex // one Take at a time
 	learnMu sync.Mutex // one learn at a time
 
 	mu       sync.Mutex
@@ -162,6 +163,8 @@ var ErrOlder = errors.New("refused a plan that is older than the one this host h
 // Take is Deliver for what comes over the wire: a plan that is older than what
 // this host has is refused.
 func (a *Agent) Take(m plan.Message) error {
+	a.takeMu.Lock() // the kept plan must not be merged over a newer one that was let in after it
+	defer a.takeMu.Unlock()
 	a.mu.Lock()
 	if m.Epoch < a.epoch || m.Epoch == a.epoch && m.Rev < a.rev {
 		defer a.mu.Unlock()
