@@ -64,6 +64,7 @@ type Agent struct {
 	keepMu sync.Mutex // one writer of Options.Keep at a time
 	kept   uint64     // what of told is in it; under keepMu
 
+	takeMu  sync.Mutex // one Take at a time
 	learnMu sync.Mutex // one learn at a time
 
 	mu       sync.Mutex
@@ -165,6 +166,8 @@ var ErrOlder = errors.New("refused a plan that is older than the one this host h
 // Take is Deliver for what comes over the wire: a plan that is older than what
 // this host has is refused.
 func (a *Agent) Take(m plan.Message) error {
+	a.takeMu.Lock() // the kept plan must not be merged over a newer one that was let in after it
+	defer a.takeMu.Unlock()
 	a.mu.Lock()
 	if m.Epoch < a.epoch || m.Epoch == a.epoch && m.Rev < a.rev {
 		defer a.mu.Unlock()
@@ -205,7 +208,7 @@ func (a *Agent) Deliver(b plan.Batch) error {
 			m = a.meet(w.ID)
 		}
 		a.setAddresses(m, w)
-		m.want, m.retries = w, 0
+		m.want, m.retries, m.ended = w, 0, m.ended && w.Ended
 		a.enqueue(w.ID, m)
 	}
 	for _, id := range b.Forget {

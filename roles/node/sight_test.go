@@ -141,3 +141,44 @@ func TestEventDuringList(t *testing.T) {
 		}
 	})
 }
+
+// A hasty host has its guest end as soon as it runs, and notices before it has
+// answered that it started it.
+type hasty struct {
+	*sim.Driver
+}
+
+func (h *hasty) Apply(ctx context.Context, m hyper.Machine) error {
+	err := h.Driver.Apply(ctx, m)
+	if m.Boot == 2 {
+		h.ShutDown(m.ID)
+		time.Sleep(time.Second) // the event comes meanwhile
+	}
+	return err
+}
+
+// A guest that was taken from this host may come back to it: that its earlier
+// copy is ended says nothing of the new one.
+func TestBackAndOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.driver = &hasty{d.driver.(*sim.Driver)}
+		stop := d.start()
+		defer func() { stop() }()
+		d.told(1, guest(one, hyper.On))
+		d.last()
+		ended := guest(one, hyper.Cut)
+		ended.Ended = true
+		d.told(2, ended)
+		if s := d.last(); !s.Ended {
+			t.Fatalf("ended: %+v", s)
+		}
+		back := guest(one, hyper.On)
+		back.Boot = 2
+		d.told(3, back)
+		time.Sleep(2 * time.Second)
+		if s := d.last(); s.State != hyper.ShutDown || s.Boot != 2 || s.Ended {
+			t.Errorf("reports %+v, want shutdown boot 2", s)
+		}
+	})
+}
