@@ -19,9 +19,10 @@ import (
 // that began first, and the head says that a node is fenced off, without which
 // nobody starts its guests elsewhere, only MoveAfter its last grant. That
 // StopAfter + stopMargin < MoveAfter keeps a guest from running twice. It
-// relies on a node that lives: one that hung, or whose host was suspended, may
-// find its guests running later. Therefore the volumes are also taken from the
-// node, whatever the time, before another one is told of the guest.
+// relies on a node that lives: on one that hung, whose host was suspended or
+// whose eucad is down or was started anew, guests may run longer. Therefore the
+// volumes are also taken from the node, whatever the time, before another one
+// is told of the guest.
 const (
 	LeaseTime = 10 * time.Second // a node that says nothing for so long gets no more instances
 	StopAfter = 20 * time.Second // then it stops guests that may be started elsewhere, and the head is asked to fence it off
