@@ -25,6 +25,7 @@ import (
 	"eucad/hyper/disk"
 	"eucad/hyper/libvirt"
 	"eucad/net/fabric"
+	"eucad/roles/cluster"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
 	"eucad/roles/plan"
@@ -69,8 +70,9 @@ func runHost(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
+	leases := cluster.NewLeases(nil)
 	f, err := openFrontEnd(ctx, c, frontend.Options{
-		Name: name, Zones: zs, Console: console, Import: importTo(images), ImagePath: images.Path,
+		Name: name, Zones: zs, Head: leases, Console: console, Import: importTo(images), ImagePath: images.Path,
 		Orphans: func(ctx context.Context) ([]string, error) { return h.agent.Orphans(ctx) },
 	})
 	if err != nil {
@@ -90,7 +92,7 @@ func runHost(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	err = h.open(c, hostOptions{name: name, wire: w, machines: true, report: f.Control.Report, image: func(_ context.Context, hash string) (string, error) {
+	err = h.open(c, hostOptions{name: name, wire: w, machines: true, leased: true, report: f.Control.Report, image: func(_ context.Context, hash string) (string, error) {
 		path, ok := images.Path(hash)
 		if !ok {
 			return "", fmt.Errorf("%w: the content %s of its image is not in %s any more", hyper.ErrInvalid, hash, filepath.Join(c.Dir, "images"))
@@ -105,6 +107,7 @@ func runHost(ctx context.Context, c Config) (err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	f.Control.Join(h.name, h.agent, true)
 	g.Go(func() error { return h.agent.Run(ctx) })
+	g.Go(func() error { return holdLease(ctx, h.name, h.agent, askHere(leases, h.name)) })
 	g.Go(func() error { return f.Run(ctx) })
 	g.Go(func() error { return h.register(ctx, c, zs[0], w.net(at), f) })
 	return g.Wait()

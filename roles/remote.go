@@ -37,15 +37,19 @@ const (
 
 // A remote is a host of a cloud whose front end is another one.
 type remote struct {
-	c     Config
-	host  host
-	creds *peer.Credentials
-	up    *peer.Client   // the front end's peer API, by way of the head if that is how we joined
-	zone  *cluster.Head  // nil: this host is no zone's head
-	at    string         // where we joined, host:port
-	peers netip.AddrPort // where other hosts reach us
-	wire  *wire
-	cache *disk.Cache
+	c      Config
+	host   host
+	creds  *peer.Credentials
+	up     *peer.Client   // the front end's peer API, by way of the head if that is how we joined
+	joined *peer.Client   // the host that we joined itself
+	zone   *cluster.Head  // nil: this host is no zone's head
+	at     string         // where we joined, host:port
+	peers  netip.AddrPort // where other hosts reach us
+	wire   *wire
+	cache  *disk.Cache
+
+	headAt     string       // of holdLease alone: where the zone's head is reached,
+	headClient *peer.Client // if we did not join there
 }
 
 // runRemote plays the roles node and cluster for a front end elsewhere.
@@ -65,10 +69,11 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	id, address := r.creds.Server()
 	r.at = address
 	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
+	r.joined = r.up
 	if id.Role == peer.Cluster {
 		r.up = r.up.Under("/frontend")
 	}
-	defer r.up.Close()
+	defer r.joined.Close()
 	if r.peers, err = advertised(c, address); err != nil {
 		return err
 	}
@@ -110,6 +115,9 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	g.Go(func() error { return r.server().Serve(ctx, l) })
 	g.Go(func() error { return r.follow(ctx) })
 	g.Go(func() error { return r.greet(ctx) })
+	if slices.Contains(c.Roles, "node") {
+		g.Go(func() error { return holdLease(ctx, r.creds.Identity().Name, r.host.agent, r.askHead) })
+	}
 	slog.Info("ready", "node", r.creds.Identity().Name, "zone", r.creds.Identity().Zone, "peers", r.peers.String())
 	return g.Wait()
 }
@@ -169,12 +177,7 @@ func (r *remote) openHost() error {
 		name: r.creds.Identity().Name, wire: r.wire, keep: "plan.json", leased: true,
 		image: r.cache.Get,
 		report: func(ctx context.Context, s []plan.Status) error {
-			sent := time.Now()
-			err := r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
-			if err == nil {
-				r.host.agent.Renewed(sent)
-			}
-			return err
+			return r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
 		},
 		machines: slices.Contains(r.c.Roles, "node"),
 	}
@@ -293,8 +296,7 @@ func (r *remote) greet(ctx context.Context) error {
 	var said time.Time // when the front end last took a hello
 	for {
 		var err error
-		sent := time.Now()
-		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not cost the lease
+		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not make this host look lost
 		if time.Since(said) > helloEvery {
 			if err = r.hello(call); err == nil {
 				said = time.Now()
@@ -303,9 +305,6 @@ func (r *remote) greet(ctx context.Context) error {
 			err = r.up.Call(call, "POST", plan.LeasePath, struct{}{}, nil)
 		}
 		cancel()
-		if err == nil {
-			r.host.agent.Renewed(sent)
-		}
 		wait := leaseEvery
 		if err != nil && ctx.Err() == nil {
 			if code := peer.ErrorCode(err); code != "" && code != peer.Unreachable {

@@ -10,6 +10,7 @@ import (
 
 	"eucad/hyper"
 	"eucad/hyper/sim"
+	"eucad/roles/cluster"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
 	"eucad/roles/plan"
@@ -32,6 +33,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 	}
 	agents := map[string]*node.Agent{}
 	volumes := sim.NewVolumes()
+	leases := cluster.NewLeases(volumes)
 	console := func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error) {
 		a := agents[i.Node]
 		if a == nil {
@@ -39,7 +41,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 		}
 		return a.Console(ctx, i.ID)
 	}
-	f, err := openFrontEnd(ctx, c, frontend.Options{Name: "sim", Zones: zs, Console: console, Import: importSim, Pool: c.SimPool, Fencer: volumes})
+	f, err := openFrontEnd(ctx, c, frontend.Options{Name: "sim", Zones: zs, Console: console, Import: importSim, Pool: c.SimPool, Head: leases})
 	if err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 				return err
 			}
 			agents[name] = node.New(node.Options{
-				Name: name, Driver: driver, Dir: "/sim",
+				Name: name, Driver: driver, Dir: "/sim", Leased: true,
 				Report: func(ctx context.Context, s []plan.Status) error { return f.Control.ReportFrom(ctx, name, s) },
 				Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 			})
@@ -69,6 +71,7 @@ func runSim(ctx context.Context, c Config) (err error) {
 	for name, a := range agents {
 		f.Control.Join(name, a, false)
 		g.Go(func() error { return a.Run(ctx) })
+		g.Go(func() error { return holdLease(ctx, name, a, askHere(leases, name)) })
 	}
 	g.Go(func() error { return f.Run(ctx) })
 	return g.Wait()

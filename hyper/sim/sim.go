@@ -210,7 +210,7 @@ func (d *Driver) start(ctx context.Context, m *machine, want hyper.Machine) erro
 // open opens the disks that are at a volume server. It holds d.mu, so that a
 // machine which loses one at once does so when it runs.
 func (d *Driver) open(m hyper.Machine) error {
-	for _, disk := range m.Disks {
+	for n, disk := range m.Disks {
 		switch {
 		case disk.Epoch == 0:
 			continue
@@ -218,10 +218,24 @@ func (d *Driver) open(m hyper.Machine) error {
 			return fmt.Errorf("%w: disk %s is at a volume server, and there is none", hyper.ErrInvalid, disk.ID)
 		}
 		if err := d.volumes.open(disk.ID, d.name, disk.Epoch, func() { d.Crash(m.ID) }); err != nil {
+			for _, opened := range m.Disks[:n] {
+				d.volumes.close(opened.ID, d.name)
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// closeDisks closes what the machine m (nil: none) may have open at the volume
+// server.
+func (d *Driver) closeDisks(m *machine) {
+	if d.volumes == nil || m == nil || m.State != hyper.Running {
+		return
+	}
+	for _, disk := range m.Disks {
+		d.volumes.close(disk.ID, d.name)
+	}
 }
 
 // end ends a machine that still runs with this boot.
@@ -246,6 +260,9 @@ func (d *Driver) end(id string, boot uint64, how hyper.State) bool {
 func (d *Driver) put(m *machine, event bool) error {
 	was := d.machines[m.ID]
 	d.machines[m.ID] = m
+	if m.State != hyper.Running {
+		d.closeDisks(was)
+	}
 	if event {
 		d.tell(m.status())
 	}
@@ -273,6 +290,7 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 		return nil
 	}
 	m.cancelStop()
+	d.closeDisks(m)
 	delete(d.machines, id)
 	return d.journal.write(&machine{ID: id, State: hyper.Absent}, d.machines)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -15,9 +16,10 @@ var ErrFenced = errors.New("the volume server refuses this host")
 // no data. An attachment is a lease with one holder and an epoch. Several
 // Drivers share one.
 type Volumes struct {
-	mu     sync.Mutex
-	leases map[string]lease // by volume
-	down   error
+	mu      sync.Mutex
+	leases  map[string]lease // by volume
+	down    error
+	clashes []string
 }
 
 // A lease is who may use a volume.
@@ -69,9 +71,32 @@ func (v *Volumes) open(volume, holder string, epoch uint64, revoke func()) error
 		return v.down
 	case epoch < was.epoch, epoch == was.epoch && holder != was.holder:
 		return fmt.Errorf("%w: %s has epoch %d of volume %s, and %q has %d", ErrFenced, holder, epoch, volume, was.holder, was.epoch)
+	case was.revoke != nil && was.holder != holder:
+		err := fmt.Errorf("%w: %s opens volume %s, which %s has open", ErrFenced, holder, volume, was.holder)
+		v.clashes = append(v.clashes, err.Error())
+		return err
 	}
 	v.leases[volume] = lease{holder, epoch, revoke}
 	return nil
+}
+
+// close notes that the machine of holder has the volume open no more.
+func (v *Volumes) close(volume, holder string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if was, ok := v.leases[volume]; ok && was.holder == holder {
+		was.revoke = nil
+		v.leases[volume] = was
+	}
+}
+
+// Clashes tells of each time that a host came for a volume which another one
+// had open. It was refused; but whoever gives a volume to a host must have
+// fenced off the other one before.
+func (v *Volumes) Clashes() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.clashes)
 }
 
 // SetDown makes every call fail with err from now on; nil mends it. What is

@@ -59,6 +59,9 @@ func TestFence(t *testing.T) {
 	if err := b.Apply(ctx, machine(2, 2)); err != nil {
 		t.Fatal(err)
 	}
+	if err := a.Apply(ctx, machine(3, 3)); !errors.Is(err, ErrFenced) || len(v.Clashes()) != 1 {
+		t.Errorf("a volume that is open: %v; clashes: %q", err, v.Clashes())
+	}
 	v.SetDown(errors.New("no answer"))
 	if err := v.Fence(ctx, "vol-1", "", 3); err == nil || state(b) != hyper.Running {
 		t.Errorf("a server that is down fences: %v", err)
@@ -66,5 +69,14 @@ func TestFence(t *testing.T) {
 	v.SetDown(nil)
 	if err := v.Fence(ctx, "vol-1", "", 3); err != nil || state(b) != hyper.Crashed {
 		t.Errorf("fenced to nobody: %v, %s", err, state(b))
+	}
+	if err := b.Apply(ctx, machine(3, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Remove(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Apply(ctx, machine(4, 5)); err != nil { // nobody has it open
+		t.Error(err)
 	}
 }

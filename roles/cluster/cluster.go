@@ -24,6 +24,9 @@ type Options struct {
 	// Hosts returns who is in the cloud.
 	Hosts func() plan.Hosts
 
+	// Volumes is the server of the zone's network pool; nil: there is none.
+	Volumes Volumes
+
 	// Image returns the path of an image's content on this host, fetched from
 	// the front end when it must.
 	Image func(ctx context.Context, hash string) (path string, err error)
@@ -31,6 +34,9 @@ type Options struct {
 
 // A Head serves a zone.
 type Head struct {
+	// Leases are those of the zone's nodes.
+	Leases *Leases
+
 	opt   Options
 	relay *peer.Relay
 
@@ -41,7 +47,7 @@ type Head struct {
 
 // New returns a Head.
 func New(o Options) *Head {
-	h := &Head{opt: o, nodes: map[string]*peer.Client{}, addrs: map[string]string{}}
+	h := &Head{Leases: NewLeases(o.Volumes), opt: o, nodes: map[string]*peer.Client{}, addrs: map[string]string{}}
 	h.relay = &peer.Relay{Self: o.Self, Node: h.node, FrontEnd: func() *peer.Client { return o.FrontEnd }}
 	return h
 }
@@ -56,8 +62,25 @@ func (h *Head) Handler(own http.Handler) http.Handler {
 	mux.HandleFunc("GET /frontend"+plan.ImagePath+"{hash}", h.image)
 	mux.Handle("/frontend/", h.relay)
 	mux.Handle("/node/", h.relay)
+	mux.Handle("POST "+plan.GrantPath, peer.Only(peer.Handle(h.grant), peer.Node))
+	mux.Handle("POST "+plan.FencePath, peer.Only(peer.Handle(h.fence), peer.FrontEnd))
 	mux.Handle("/", peer.Only(own, peer.FrontEnd))
 	return mux
+}
+
+// grant renews the lease of a node of the zone.
+func (h *Head) grant(ctx context.Context, _ struct{}) (plan.Grant, error) {
+	id := peer.Caller(ctx)
+	if id.Zone != h.opt.Self.Zone {
+		return plan.Grant{}, peer.Errorf(http.StatusForbidden, peer.WrongZone, "%s is of zone %s, and this is the head of %s", id.Name, id.Zone, h.opt.Self.Zone)
+	}
+	return h.Leases.Grant(id.Name)
+}
+
+// fence does as the front end wants with the lease of a node.
+func (h *Head) fence(ctx context.Context, f plan.Fence) (plan.Fenced, error) {
+	wait, err := h.Leases.Fence(ctx, f)
+	return plan.NewFenced(wait), err
 }
 
 // node returns a client of the zone's node, nil when there is none of that name.

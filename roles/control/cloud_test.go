@@ -17,6 +17,7 @@ import (
 
 	"eucad/hyper"
 	"eucad/hyper/sim"
+	"eucad/roles/cluster"
 	"eucad/roles/control"
 	"eucad/roles/node"
 	"eucad/roles/plan"
@@ -26,12 +27,13 @@ import (
 
 const leaseEvery = 3 * time.Second // between a node's signs of life
 
-// A site is a front end and nodes on simulated machines, in one process and in
-// the time of a synctest bubble.
+// A site is a front end, a zone's head and nodes on simulated machines, in one
+// process and in the time of a synctest bubble.
 type site struct {
 	t       *testing.T
 	db      *store.DB
 	volumes *sim.Volumes
+	head    atomic.Pointer[cluster.Leases] // nil: it is down
 	hosts   map[string]*host
 
 	mu      sync.Mutex
@@ -39,13 +41,14 @@ type site struct {
 	halt    func()           // stops the front end
 }
 
-// A host is a node and its link to the front end.
+// A host is a node and its links to the head and, by way of that, the front end.
 type host struct {
 	s      *site
 	name   string
 	driver *sim.Driver
 	agent  *node.Agent
-	cut    atomic.Bool
+	cut    atomic.Bool // nothing gets through
+	deaf   atomic.Bool // nothing but what is between it and the head
 	hung   atomic.Bool // it does not see that its lease runs out
 }
 
@@ -64,6 +67,7 @@ func newSite(t *testing.T, names ...string) *site {
 		}
 		return errors.Join(errs...)
 	})
+	s.head.Store(cluster.NewLeases(s.volumes))
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, n := range names {
@@ -89,9 +93,9 @@ func newSite(t *testing.T, names ...string) *site {
 
 // start starts the front end, as after a start of eucad.
 func (s *site) start() {
-	c := control.New(s.db, control.Options{Fencer: s.volumes})
+	c := control.New(s.db, control.Options{Fencer: s})
 	for _, h := range s.hosts {
-		if !h.cut.Load() {
+		if !h.cut.Load() && !h.deaf.Load() {
 			c.Join(h.name, h, false)
 		}
 	}
@@ -119,12 +123,20 @@ func (s *site) restart(away time.Duration) {
 	s.sleep(time.Second)
 }
 
+// Fence asks the head; see control.Fencer.
+func (s *site) Fence(ctx context.Context, _ string, f plan.Fence) (time.Duration, error) {
+	if l := s.head.Load(); l != nil {
+		return l.Fence(ctx, f)
+	}
+	return 0, plan.ErrNoHead
+}
+
 // unleased makes a node that never stops its guests by itself.
 func (h *host) unleased() { h.hung.Store(true) }
 
 // frontEnd returns the front end that the host reaches, or nil.
 func (h *host) frontEnd() *control.Control {
-	if h.cut.Load() {
+	if h.cut.Load() || h.deaf.Load() {
 		return nil
 	}
 	h.s.mu.Lock()
@@ -134,23 +146,19 @@ func (h *host) frontEnd() *control.Control {
 
 // Deliver loses what is sent while the host is cut off.
 func (h *host) Deliver(b plan.Batch) error {
-	if h.cut.Load() {
+	if h.cut.Load() || h.deaf.Load() {
 		return nil
 	}
 	return h.agent.Deliver(b)
 }
 
 func (h *host) report(ctx context.Context, all []plan.Status) error {
-	sent, c := time.Now(), h.frontEnd()
+	c := h.frontEnd()
 	if c == nil {
 		return errors.New("no way to the front end")
 	}
 	c.Renew(h.name)
-	err := c.ReportFrom(ctx, h.name, all)
-	if err == nil {
-		h.agent.Renewed(sent)
-	}
-	return err
+	return c.ReportFrom(ctx, h.name, all)
 }
 
 func (h *host) renew(ctx context.Context) {
@@ -162,10 +170,15 @@ func (h *host) renew(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if sent, c := time.Now(), h.frontEnd(); c != nil {
+		if c := h.frontEnd(); c != nil {
 			c.Renew(h.name)
-			h.agent.Renewed(sent)
-		} else if h.hung.Load() {
+		}
+		granted, sent := h.hung.Load(), time.Now()
+		if l := h.s.head.Load(); l != nil && !h.cut.Load() {
+			_, err := l.Grant(h.name)
+			granted = granted || err == nil
+		}
+		if granted {
 			h.agent.Renewed(sent)
 		}
 	}
@@ -182,6 +195,7 @@ func (s *site) lose(names ...string) {
 func (s *site) heal(name string) {
 	h := s.hosts[name]
 	h.cut.Store(false)
+	h.deaf.Store(false)
 	if c := h.frontEnd(); c != nil {
 		c.Join(name, h, false)
 	}

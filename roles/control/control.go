@@ -37,14 +37,15 @@ type Control struct {
 	db     *store.DB
 	site   plan.Site
 	policy cloud.Policy
-	fencer Fencer // nil: the site has no volume server
+	fencer Fencer // nil: none
 
 	mu     sync.Mutex
 	nodes  map[string]*node
 	sent   map[string]sent // starts whose node was told, and whose history does not yet say so
 	leases leases
 
-	told map[string]string // of the rescue alone: what histories say that instances wait for
+	told  map[string]string // of the rescue alone: what histories say that instances wait for
+	heads map[string]error  // and which zones' heads did not answer in this pass
 
 	docs documents // of the pass alone
 
@@ -66,7 +67,7 @@ type node struct {
 type Options struct {
 	Site   plan.Site
 	Policy cloud.Policy // says where instances go whose node is lost; nil for the default one
-	Fencer Fencer       // nil: the site has no volume server
+	Fencer Fencer       // nil: nobody grants leases, and nothing is started elsewhere
 }
 
 // New returns a Control that does nothing before Run.
@@ -308,6 +309,7 @@ func (c *Control) ReportFrom(ctx context.Context, name string, statuses []plan.S
 		if err != nil {
 			return err
 		}
+		c.rescues.Wake()
 	}
 	return c.Report(ctx, own)
 }

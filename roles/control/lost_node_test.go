@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"eucad/roles/cluster"
 	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
@@ -33,7 +34,7 @@ func TestLostNode(t *testing.T) {
 		if i := s.instance(id); i.Boot != 2 || i.Impaired {
 			t.Errorf("boot %d, impaired: %v", i.Boot, i.Impaired)
 		}
-		if got := s.history(id); !strings.Contains(got, "because its node n1 was not heard of") {
+		if got := s.history(id); !strings.Contains(got, "because its node n1 was not heard of, and is fenced off") {
 			t.Errorf("history = %s", got)
 		}
 		s.sleep(time.Minute)
@@ -64,7 +65,7 @@ func TestFencedNode(t *testing.T) {
 		s.volumes.SetDown(errors.New("no answer"))
 		s.sleep(time.Minute)
 		s.expect(id, "n1") // not fenced, so nobody may start it
-		if got := s.history(id); !strings.Contains(got, "until the server of its volumes refuses") {
+		if got := s.history(id); !strings.Contains(got, "until the node that it left is refused at its volumes: volume vol-1: no answer") {
 			t.Errorf("history = %s", got)
 		}
 		s.restart(time.Second)
@@ -164,9 +165,6 @@ func TestNodeIsBack(t *testing.T) {
 func TestFrontEndRestarts(t *testing.T) {
 	for _, at := range []time.Duration{5 * time.Second, 15 * time.Second, 25 * time.Second, 44 * time.Second, 47 * time.Second, 51 * time.Second, 55 * time.Second, 61 * time.Second} {
 		for _, away := range []time.Duration{0, plan.MoveAfter + plan.LeaseTime} {
-			if away > 0 && at > 51*time.Second {
-				continue // then n2 has the guest, and is without a front end itself
-			}
 			t.Run(fmt.Sprint(at, " for ", away), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -192,6 +190,62 @@ func TestFrontEndRestarts(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// What is lost, for how long, and what then becomes of an instance of n1.
+func TestFaults(t *testing.T) {
+	minutes := func(n int) time.Duration { return time.Duration(n) * time.Minute }
+	for _, tt := range []struct {
+		name    string
+		pool    string
+		fault   func(*site)
+		away    time.Duration
+		runs    string // where it then runs; "": nowhere
+		on      string // where its row says it is
+		boot    uint64
+		history string
+		mend    func(*site)
+		after   string // where it runs when all is mended
+	}{
+		{"front end", cloud.PoolNetwork, func(s *site) { s.halt() }, minutes(10), "n1", "n1", 1, "", func(s *site) { s.start() }, "n1"},
+		{"front end, disks on the node", cloud.PoolNode, func(s *site) { s.halt() }, minutes(10), "n1", "n1", 1, "", func(s *site) { s.start() }, "n1"},
+		{"node, before its lease is over", cloud.PoolNetwork, func(s *site) { s.lose("n1") }, plan.StopAfter - leaseEvery - time.Second, "n1", "n1", 1, "", func(s *site) { s.heal("n1") }, "n1"},
+		{"node, after its lease is over", cloud.PoolNetwork, func(s *site) { s.lose("n1") }, plan.StopAfter + 3*time.Second, "", "n1", 1, "", func(s *site) { s.heal("n1") }, "n1"},
+		{"node, until it is fenced off", cloud.PoolNetwork, func(s *site) { s.lose("n1") }, minutes(2), "n2", "n2", 2, "because its node n1 was not heard of, and is fenced off", func(s *site) { s.heal("n1") }, "n2"},
+		{"node, disks on it", cloud.PoolNode, func(s *site) { s.lose("n1") }, minutes(2), "n1", "n1", 1, "waiting for its node n1, which is not heard of and has its disks", func(s *site) { s.heal("n1") }, "n1"},
+		{"node and front end", cloud.PoolNetwork, func(s *site) { s.lose("n1"); s.halt() }, minutes(10), "", "n1", 1, "", func(s *site) { s.start() }, "n2"},
+		{"way from node to front end", cloud.PoolNetwork, func(s *site) { s.hosts["n1"].deaf.Store(true) }, minutes(10), "n1", "n1", 1, "the head of its zone hears n1, so its guests go on there", func(s *site) { s.heal("n1") }, "n1"},
+		{"head, and all behind it", cloud.PoolNetwork, func(s *site) { s.head.Store(nil); s.lose("n1", "n2") }, minutes(10), "", "n1", 1,
+			"It is not started elsewhere: the head of its zone does not answer, and nobody else can say that its guests have stopped",
+			func(s *site) { s.head.Store(cluster.NewLeases(s.volumes)); s.heal("n1"); s.heal("n2") }, "n1"},
+		{"head, disks on the node", cloud.PoolNode, func(s *site) { s.head.Store(nil); s.lose("n1", "n2") }, minutes(10), "n1", "n1", 1, "",
+			func(s *site) { s.head.Store(cluster.NewLeases(s.volumes)); s.heal("n1"); s.heal("n2") }, "n1"},
+		{"node and head, which forgets its leases", cloud.PoolNetwork, func(s *site) { s.lose("n1"); s.sleep(minutes(1) / 2); s.head.Store(cluster.NewLeases(s.volumes)) },
+			plan.MoveAfter - time.Second, "", "n1", 1, "", func(*site) {}, "n2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, "n1", "n2")
+				id := s.launch(1, "n1", tt.pool, nil)
+				tt.fault(s)
+				s.sleep(tt.away)
+				s.expect(id, tt.runs)
+				if i := s.instance(id); i.State != cloud.Running || i.Node != tt.on || i.Boot != tt.boot {
+					t.Errorf("it is %s on %s with boot %d; want %s, %d", i.State, i.Node, i.Boot, tt.on, tt.boot)
+				}
+				if got := s.history(id); !strings.Contains(got, tt.history) {
+					t.Errorf("history = %s, want %s", got, tt.history)
+				}
+				tt.mend(s)
+				s.sleep(2 * time.Minute)
+				s.settled(id, tt.after, time.Second)
+				if other := map[string]string{"n1": "n2", "n2": "n1"}[tt.after]; !s.hosts[other].cut.Load() && s.has(other, id) {
+					t.Errorf("something of it is left on %s", other)
+				}
+			})
+		})
 	}
 }
 
@@ -248,7 +302,7 @@ func TestStorm(t *testing.T) {
 				ids := []string{s.launch(1, "n1", cloud.PoolNetwork, nil), s.launch(2, "n2", cloud.PoolNetwork, nil), s.launch(3, "n3", cloud.PoolNetwork, nil)}
 				for range 30 {
 					name := fmt.Sprintf("n%d", 1+r.IntN(3))
-					switch r.IntN(6) {
+					switch r.IntN(8) {
 					case 0, 1:
 						s.lose(name)
 					case 2, 3:
@@ -257,6 +311,12 @@ func TestStorm(t *testing.T) {
 						s.restart(time.Duration(r.IntN(60)) * time.Second)
 					case 5:
 						s.volumes.SetDown(map[int]error{0: errors.New("no answer")}[r.IntN(2)])
+					case 6:
+						s.hosts[name].deaf.Store(true)
+					case 7:
+						s.head.Store(nil)
+						s.sleep(time.Duration(r.IntN(2)*r.IntN(90)) * time.Second)
+						s.head.Store(cluster.NewLeases(s.volumes))
 					}
 					s.sleep(time.Duration(r.IntN(50)) * time.Second)
 				}

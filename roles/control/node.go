@@ -17,6 +17,7 @@ const seenStep = time.Minute
 // Heard notes that the node name is heard of or, when heard is false, has not
 // been for too long: then nothing is placed on it until it is heard of again.
 func (c *Control) Heard(ctx context.Context, name string, heard bool) error {
+	defer c.rescues.Wake()
 	return c.db.Write(ctx, func(tx store.Tx) error {
 		n, ok, err := tx.Node(ctx, name)
 		switch {

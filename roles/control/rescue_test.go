@@ -39,17 +39,17 @@ func TestFate(t *testing.T) {
 		want    fate
 	}{
 		{"heard of", in(cloud.Running), network, time.Second, stays},
-		{"may be back", in(cloud.Running), network, plan.MoveAfter - 1, stays},
-		{"lost", in(cloud.Running), network, plan.MoveAfter, moves},
-		{"lost while it starts", in(cloud.Pending), network, plan.MoveAfter, moves},
+		{"may be back", in(cloud.Running), network, plan.StopAfter - 1, stays},
+		{"lost", in(cloud.Running), network, plan.StopAfter, moves},
+		{"lost while it starts", in(cloud.Pending), network, plan.StopAfter, moves},
 		{"one disk on the node", in(cloud.Running), mixed, time.Hour, waits},
 		{"one disk on the node, at once", in(cloud.Running), mixed, plan.LeaseTime, waits},
 		{"no disk", in(cloud.Running), nil, time.Hour, waits},
 		{"no auto-recovery", asked, network, time.Hour, waits},
 		{"stopped", in(cloud.Stopped), network, time.Hour, stays},
-		{"to be stopped", in(cloud.Stopping), network, plan.MoveAfter, leaves},
-		{"to be terminated", in(cloud.ShuttingDown), network, plan.MoveAfter, leaves},
-		{"to be terminated, too early", in(cloud.ShuttingDown), network, plan.MoveAfter - 1, stays},
+		{"to be stopped", in(cloud.Stopping), network, plan.StopAfter, leaves},
+		{"to be terminated", in(cloud.ShuttingDown), network, plan.StopAfter, leaves},
+		{"to be terminated, too early", in(cloud.ShuttingDown), network, plan.StopAfter - 1, stays},
 		{"to be terminated, with its disk on the node", in(cloud.ShuttingDown), mixed, time.Hour, waits},
 	} {
 		if got, why := fateOf(tt.in, tt.vols, tt.silence); got != tt.want || (why != "") != (got == waits) {

@@ -51,8 +51,8 @@ type Options struct {
 	MTU        int          // of guests' interfaces
 	Pool       string       // of new volumes; see ec2.Config
 
-	// Fencer holds the volumes of cloud.PoolNetwork; nil for none.
-	Fencer control.Fencer
+	// Head is that of Zones, when this process plays it too; nil: it does not.
+	Head Head
 
 	// Console asks the node of an instance what it wrote to its serial port.
 	Console func(ctx context.Context, i cloud.Instance) ([]byte, time.Time, error)
@@ -66,6 +66,12 @@ type Options struct {
 
 	// Import brings a disk image, kernel or ramdisk into the image directory.
 	Import admin.Importer
+}
+
+// A Head grants the leases of a zone's nodes; see cluster.Leases.
+type Head interface {
+	Grant(node string) (plan.Grant, error)
+	Fence(ctx context.Context, f plan.Fence) (time.Duration, error)
 }
 
 // A FrontEnd is the API side of a cloud.
@@ -136,7 +142,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 	}
 	f.Control = control.New(f.db, control.Options{
 		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU},
-		Policy: f.opt.Policy, Fencer: f.opt.Fencer,
+		Policy: f.opt.Policy, Fencer: fencer{f},
 	})
 	keys := &keyring{db: f.db, known: map[string]knownKey{}}
 	verifier := &sigv4.Verifier{Key: keys.find}
@@ -255,19 +261,23 @@ func (f *FrontEnd) AddNode(ctx context.Context, nodes ...cloud.Node) error {
 	for _, n := range nodes {
 		f.Control.Own(n.Name)
 	}
-	return f.putNodes(ctx, nodes...)
+	return f.putNodes(ctx, true, nodes...)
 }
 
-// putNodes adds or updates the rows of nodes, which are in reach. A node that
-// is cordoned stays so.
-func (f *FrontEnd) putNodes(ctx context.Context, nodes ...cloud.Node) error {
+// putNodes adds or updates the rows of nodes as they say of themselves, and
+// keeps what the cloud says of them; own ones can't be lost. A node that is new
+// may have the name of one that its head fenced off, and that was removed since.
+func (f *FrontEnd) putNodes(ctx context.Context, own bool, nodes ...cloud.Node) error {
 	return f.db.Write(ctx, func(tx store.Tx) error {
 		for _, n := range nodes {
-			was, _, err := tx.Node(ctx, n.Name)
+			was, ok, err := tx.Node(ctx, n.Name)
 			if err != nil {
 				return err
 			}
-			n.Cordoned = was.Cordoned
+			n.Cordoned, n.Lost, n.Fence = was.Cordoned, was.Lost && !own, was.Fence
+			if !ok {
+				n.Fence.Turn(false, tx.Now())
+			}
 			if err := tx.PutNode(ctx, n); err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,6 +169,7 @@ func (p *peers) handler() http.Handler {
 	mux.HandleFunc("POST "+plan.ReportPath, peer.Handle(p.report))
 	mux.HandleFunc("POST "+plan.HelloPath, peer.Handle(p.hello))
 	mux.HandleFunc("POST "+plan.LeasePath, peer.Handle(p.lease))
+	mux.HandleFunc("POST "+plan.GrantPath, peer.Handle(p.grant))
 	mux.HandleFunc("GET "+plan.ImagePath+"{hash}", p.image)
 	return peer.Only(mux, peer.Node, peer.Cluster)
 }
@@ -207,7 +209,7 @@ func (p *peers) hello(ctx context.Context, in plan.Hello) (plan.Lease, error) {
 	if in.Node != nil {
 		n := cloud.Node{Name: id.Name, Zone: id.Zone, Arch: in.Node.Arch, Kind: in.Node.Kind, Seen: time.Now().UTC(), Version: in.Version, Net: in.Net}
 		n.SetHost(in.Node.Host, p.f.opt.Overcommit)
-		if err := p.f.putNodes(ctx, n); err != nil {
+		if err := p.f.putNodes(ctx, false, n); err != nil {
 			return plan.Lease{}, err
 		}
 	}
@@ -227,6 +229,15 @@ func (p *peers) hello(ctx context.Context, in plan.Hello) (plan.Lease, error) {
 func (p *peers) lease(ctx context.Context, _ struct{}) (plan.Lease, error) {
 	p.f.Control.Renew(peer.Caller(ctx).Name)
 	return plan.Lease{Seconds: int(plan.LeaseTime.Seconds())}, nil
+}
+
+// grant renews the lease of a node whose zone has its head in this process.
+func (p *peers) grant(ctx context.Context, _ struct{}) (plan.Grant, error) {
+	id := peer.Caller(ctx)
+	if p.f.opt.Head == nil || !slices.Contains(p.f.opt.Zones, id.Zone) {
+		return plan.Grant{}, peer.Errorf(http.StatusConflict, peer.WrongHost, "%s is not the head of zone %s", p.f.opt.Name, id.Zone)
+	}
+	return p.f.opt.Head.Grant(id.Name)
 }
 
 // image sends the content of an image.

@@ -14,18 +14,18 @@ const (
 	cutTime   = 10 * time.Second // for one try to stop guests
 )
 
-// A lease is when the front end last heard of this node, by this process's
-// monotonic clock.
+// A lease is when the zone's head last granted one to this node, by this
+// process's monotonic clock.
 type lease struct {
 	start   time.Time // of the agent
-	renewed time.Time // when was sent what it last answered; zero: nothing yet
+	renewed time.Time // when was asked for what it last granted; zero: nothing yet
 	owed    bool      // some guest was stopped or not started for want of a lease
 }
 
 // allows reports whether guests that may be started elsewhere may be started
 // here, and whether those that run may go on. After a restart of eucad guests
 // go on for a while, for that must not disturb them; but none starts before
-// the front end answers, which may have placed it elsewhere.
+// the head answers, for it may have been started elsewhere.
 func (l lease) allows(now time.Time) (start, keep bool) {
 	if l.renewed.IsZero() {
 		return false, now.Sub(l.start) < plan.StopAfter
@@ -34,7 +34,8 @@ func (l lease) allows(now time.Time) (start, keep bool) {
 	return ok, ok
 }
 
-// Renewed notes that the front end has answered what was sent at this time.
+// Renewed notes that the head has granted the lease that it was asked for at
+// this time.
 func (a *Agent) Renewed(sent time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -46,7 +46,8 @@ type Options struct {
 	Keep    string // file to keep the plan in; "" keeps none
 
 	// Leased says that guests which may be started elsewhere (plan.Machine's
-	// Movable) run only while Renewed is called; see plan.StopAfter.
+	// Movable) run only while Renewed is called, which tells that the zone's
+	// head has granted a lease; see plan.StopAfter.
 	Leased bool
 }
 

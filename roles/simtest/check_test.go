@@ -22,12 +22,13 @@ type table struct {
 	addresses  []cloud.Address
 	volumes    []cloud.Volume
 	nodes      []cloud.Node
+	strays     map[string]bool // keys
 	use        map[string]cloud.Use
 }
 
 func (w *world) table() table {
 	w.t.Helper()
-	t := table{instances: map[string]cloud.Instance{}}
+	t := table{instances: map[string]cloud.Instance{}, strays: map[string]bool{}}
 	w.front.read(func(ctx context.Context, rx store.Rx) (err error) {
 		for _, account := range w.front.accounts {
 			is, err := rx.Instances(ctx, account)
@@ -53,6 +54,15 @@ func (w *world) table() table {
 		}
 		if t.nodes, err = rx.Nodes(ctx); err != nil {
 			return err
+		}
+		for _, n := range t.nodes {
+			all, err := rx.StraysOnNode(ctx, n.Name)
+			if err != nil {
+				return err
+			}
+			for _, s := range all {
+				t.strays[s.Key()] = true
+			}
 		}
 		t.use, err = rx.Use(ctx)
 		return err
@@ -80,17 +90,22 @@ func (w *world) check() {
 		for _, wrong := range h.driver.wrong {
 			w.failf("%s: %s", h.row.Name, wrong)
 		}
-		for id := range h.driver.removed {
-			if i, ok := t.instances[id]; ok && i.State != cloud.ShuttingDown && i.State != cloud.Terminated {
+		for id, boot := range h.driver.removed {
+			i, ok := t.instances[id]
+			moved := w.network && (i.Node != h.row.Name || i.Boot > boot)
+			if ok && !moved && i.State != cloud.ShuttingDown && i.State != cloud.Terminated {
 				w.failf("%s is %s, and %s removed it", id, i.State, h.row.Name)
 			}
 		}
 		h.driver.mu.Unlock()
 	}
+	for _, clash := range w.heads.volumes.Clashes() {
+		w.failf("the volume server had to step in: %s", clash)
+	}
 	over := map[string]int{}
 	for id, node := range running {
 		i, ok := t.instances[id]
-		if !ok || i.Node != node {
+		if left := i.Fencing && t.strays[cloud.StrayKey(id, node)]; !ok || i.Node != node && !left {
 			w.failf("%s runs on %s, its row says %q", id, node, i.Node)
 		}
 		over[node] += i.CPUs
@@ -172,6 +187,19 @@ func (w *world) checkEnd() {
 		orphans, err := h.agent.Orphans(context.Background())
 		if err != nil || len(orphans) > 0 {
 			w.failf("%s has guests that nobody knows: %v %v", h.row.Name, orphans, err)
+		}
+	}
+	for key := range t.strays {
+		w.failf("%s is not removed", key)
+	}
+	for _, n := range t.nodes {
+		if n.Lost || n.Fence.On || n.Fence.Lift {
+			w.failf("%s is lost: %v; its lease: %+v", n.Name, n.Lost, n.Fence)
+		}
+		for id := range machines[n.Name] {
+			if i := t.instances[id]; i.Node != n.Name {
+				w.failf("%s is %s on %q, and something of it is on %s", id, i.State, i.Node, n.Name)
+			}
 		}
 	}
 	for _, i := range t.instances {

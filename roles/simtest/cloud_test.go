@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"eucad/api/ec2"
 	"eucad/api/query"
 	"eucad/api/sigv4"
@@ -44,26 +46,31 @@ type frontEnd struct {
 	end      func()
 }
 
-func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int) *frontEnd {
+// openFrontEnd opens the store in file. New volumes are in the pool volumes;
+// heads are those of the zones, nil for a cloud whose nodes are never lost.
+func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int, volumes string, heads control.Fencer) *frontEnd {
 	t.Helper()
 	db, err := store.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &frontEnd{t: t, db: db, control: control.New(db, control.Options{Site: plan.Site{Region: region, Domain: "example.net"}})}
+	f := &frontEnd{t: t, db: db, control: control.New(db, control.Options{Site: plan.Site{Region: region, Domain: "example.net"}, Fencer: heads})}
 	f.firstStart(accounts)
 	srv := &ec2.Server{DB: db, Cfg: ec2.Config{Region: region, Domain: "example.net", Zones: func() []string { return zones },
-		PublicPool: pool, Types: cloud.NewTypes(), Endpoint: "http://ec2.example.net:8773"}}
+		PublicPool: pool, Types: cloud.NewTypes(), Endpoint: "http://ec2.example.net:8773", Pool: volumes}}
 	f.handler = &query.Handler{Services: []*query.Service{srv.Service()}, PageKey: []byte("pages"),
 		Verify: func(r *http.Request, _ []byte) (sigv4.Identity, error) {
 			return sigv4.Identity{AccountID: r.Header.Get("X-Account"), AccessKeyID: "AKIATEST"}, nil
 		}}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f.control.Run(ctx) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.control.Run(ctx) })
+	if heads != nil {
+		g.Go(func() error { return f.control.Watch(ctx) })
+	}
 	f.end = func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := g.Wait(); err != nil {
 			t.Errorf("control: %v", err)
 		}
 		if err := db.Close(); err != nil {

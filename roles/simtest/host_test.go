@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"eucad/hyper"
 	"eucad/hyper/sim"
@@ -27,11 +31,11 @@ type host struct {
 	agent *node.Agent // nil: it is down
 	kill  func()
 
-	session *session // nil: it takes no plan
-	taken   uint64   // newest revision that this life of the agent took
-	stale   []line   // what older sessions have not delivered
-	cut     bool     // nothing passes between it and the front end
-	heard   time.Time
+	session *session    // nil: it takes no plan
+	taken   uint64      // newest revision that this life of the agent took
+	stale   []line      // what older sessions have not delivered
+	cut     atomic.Bool // nothing passes between it and the front end
+	alone   atomic.Bool // nor between it and its head
 
 	mu    sync.Mutex
 	calls []*report // under way to the front end
@@ -113,20 +117,43 @@ func (h *host) nextCall() *report {
 func (h *host) boot() {
 	var a *node.Agent
 	a = node.New(node.Options{
-		Name: h.row.Name, Driver: h.driver, Network: h.net, Dir: "/sim", Keep: h.keep,
+		Name: h.row.Name, Driver: h.driver, Network: h.net, Dir: "/sim", Keep: h.keep, Leased: true,
 		Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(ctx context.Context, s []plan.Status) error { return h.send(a)(ctx, s) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error { return h.renew(ctx, a) })
 	h.agent, h.taken = a, 0
 	h.kill = func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := g.Wait(); err != nil {
 			h.w.t.Errorf("agent of %s: %v", h.row.Name, err)
 		}
 		h.agent = nil
+	}
+}
+
+// renew tells the front end and the head that the host is there, as roles does.
+func (h *host) renew(ctx context.Context, a *node.Agent) error {
+	t := time.NewTicker(leaseEvery)
+	defer t.Stop()
+	for {
+		if !h.cut.Load() {
+			h.w.control().Renew(h.row.Name)
+		}
+		if l := h.w.heads.of(h.row.Zone); l != nil && !h.alone.Load() {
+			sent := time.Now()
+			if _, err := l.Grant(h.row.Name); err == nil {
+				a.Renewed(sent)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
 	}
 }
 
@@ -144,7 +171,7 @@ func (h *host) hangUp() {
 
 // dial opens a session, if the host is up and not cut off.
 func (h *host) dial() {
-	if h.session != nil || h.agent == nil || h.cut {
+	if h.session != nil || h.agent == nil || h.cut.Load() {
 		return
 	}
 	h.session = &session{}
@@ -183,34 +210,66 @@ func (h *host) late(l line) {
 // A guard is a host's hypervisor. It sees what must never be done.
 type guard struct {
 	*sim.Driver
+	h       *host
 	mu      sync.Mutex
-	removed map[string]bool
+	removed map[string]uint64 // the boot that each machine was removed with
 	wrong   []string
 }
 
 // Apply is that of the driver; see hyper.Driver.
 func (g *guard) Apply(ctx context.Context, m hyper.Machine) error {
 	g.mu.Lock()
-	if g.removed[m.ID] && m.Power == hyper.On {
+	boot, removed := g.removed[m.ID]
+	if removed && m.Power == hyper.On && (m.Boot <= boot || !g.h.w.network) {
 		g.wrong = append(g.wrong, m.ID+" is started again after its end")
 	}
 	g.mu.Unlock()
-	return g.Driver.Apply(ctx, m)
+	err := g.Driver.Apply(ctx, m)
+	if err == nil && m.Power == hyper.On {
+		g.alone(ctx, m.ID)
+	}
+	return err
+}
+
+// alone looks, whenever a guest has been started, whether it runs elsewhere.
+func (g *guard) alone(ctx context.Context, id string) {
+	runs := func(d *sim.Driver) bool {
+		all, err := d.List(ctx)
+		return err == nil && slices.ContainsFunc(all, func(s hyper.Status) bool { return s.ID == id && s.State == hyper.Running })
+	}
+	for _, o := range g.h.w.hosts {
+		if o != g.h && runs(o.driver.Driver) && runs(g.Driver) {
+			g.mu.Lock()
+			g.wrong = append(g.wrong, id+" was started, and runs on "+o.row.Name+" too")
+			g.mu.Unlock()
+		}
+	}
 }
 
 // Remove is that of the driver; see hyper.Driver.
 func (g *guard) Remove(ctx context.Context, id string) error {
+	all, err := g.Driver.List(ctx)
+	if err != nil {
+		return err
+	}
 	g.mu.Lock()
-	g.removed[id] = true
+	was := g.removed[id]
+	for _, s := range all {
+		if s.ID == id {
+			was = max(was, s.Boot)
+		}
+	}
+	g.removed[id] = was
 	g.mu.Unlock()
 	return g.Driver.Remove(ctx, id)
 }
 
 func newHost(w *world, row cloud.Node, dir string) *host {
-	d, err := sim.New(sim.Options{Host: hyper.Host{CPUs: row.CPUs, MemoryMiB: row.MemoryMiB, DiskBytes: row.DiskGiB << 30}})
+	d, err := sim.New(sim.Options{Name: row.Name, Volumes: w.heads.volumes, Host: hyper.Host{CPUs: row.CPUs, MemoryMiB: row.MemoryMiB, DiskBytes: row.DiskGiB << 30}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	h := &host{w: w, row: row, driver: &guard{Driver: d, removed: map[string]bool{}}, net: netsim.New(), keep: filepath.Join(dir, row.Name+".json")}
+	h := &host{w: w, row: row, net: netsim.New(), keep: filepath.Join(dir, row.Name+".json")}
+	h.driver = &guard{Driver: d, h: h, removed: map[string]uint64{}}
 	return h
 }

@@ -66,7 +66,7 @@ const perAccount = 2000
 
 func newScale(b *testing.B, nodes, instances int) *scale {
 	accounts := instances/perAccount + 1 // the last one is the one with a network
-	s := &scale{b: b, front: openFrontEnd(b, storeFile(b), netip.Prefix{}, accounts)}
+	s := &scale{b: b, front: openFrontEnd(b, storeFile(b), netip.Prefix{}, accounts, cloud.PoolNode, nil)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended []chan error
 	b.Cleanup(func() {

@@ -11,12 +11,14 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	netsim "eucad/net/sim"
+	"eucad/roles/control"
 	"eucad/roles/plan"
 	"eucad/store/cloud"
 )
@@ -27,10 +29,10 @@ var (
 )
 
 const (
-	seeds     = 3
-	slowSeeds = 200              // with EUCAD_SLOW
-	leaseTime = 10 * time.Second // as in roles/frontend
-	settled   = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
+	seeds      = 4
+	slowSeeds  = 200              // with EUCAD_SLOW
+	leaseEvery = 3 * time.Second  // as in roles
+	settled    = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
 )
 
 func TestMain(m *testing.M) {
@@ -68,16 +70,22 @@ func TestSeeds(t *testing.T) {
 
 // A world is a cloud, its client and its bad luck.
 type world struct {
-	t      *testing.T
-	rand   *rand.Rand
-	file   string
-	front  *frontEnd
-	hosts  []*host
-	client *client
-	late   []lateReport // that are delivered again
-	calm   bool         // nothing fails any more
-	start  time.Time
-	broken bool
+	t     *testing.T
+	rand  *rand.Rand
+	file  string
+	mu    sync.Mutex // of front, for hosts' signs of life
+	front *frontEnd
+	heads *heads
+	hosts []*host
+	zones []string // that have hosts
+	// network says that volumes are on the network, so that instances start
+	// elsewhere when their node is lost. Half of the seeds have that.
+	network bool
+	client  *client
+	late    []lateReport // that are delivered again
+	calm    bool         // nothing fails any more
+	start   time.Time
+	broken  bool
 }
 
 type lateReport struct {
@@ -87,7 +95,8 @@ type lateReport struct {
 
 func newWorld(t *testing.T, seed uint64, dir string) *world {
 	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 0)), file: dir + "/eucad.db", start: time.Now()}
-	w.front = openFrontEnd(t, w.file, pool, 2)
+	w.network, w.heads = seed/2%2 == 1, newHeads(seed)
+	w.openFrontEnd()
 	w.client = &client{w: w, tokens: map[string]string{}}
 	var rows []cloud.Node
 	for n := range 3 + w.rand.IntN(4) {
@@ -99,11 +108,33 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	}
 	w.front.addNodes(rows)
 	for _, h := range w.hosts {
-		h.heard = time.Now()
+		if w.heads.of(h.row.Zone) == nil {
+			w.zones = append(w.zones, h.row.Zone)
+			w.heads.start(h.row.Zone)
+		}
+	}
+	for _, h := range w.hosts {
 		h.boot()
 		h.dial()
 	}
 	return w
+}
+
+func (w *world) openFrontEnd() {
+	volumes := cloud.PoolNode
+	if w.network {
+		volumes = cloud.PoolNetwork
+	}
+	f := openFrontEnd(w.t, w.file, pool, 2, volumes, w.heads)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.front = f
+}
+
+func (w *world) control() *control.Control {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.front.control
 }
 
 // play lets the cloud live for so many steps, mends all, and looks whether
@@ -119,8 +150,18 @@ func (w *world) play(steps int) {
 	}
 	w.logf("--- all is mended")
 	w.calm = true
+	w.heads.mu.Lock()
+	w.heads.calm, w.heads.cut = true, false
+	w.heads.mu.Unlock()
+	w.heads.volumes.SetDown(nil)
+	for _, zone := range w.zones {
+		if w.heads.of(zone) == nil {
+			w.heads.start(zone)
+		}
+	}
 	for _, h := range w.hosts {
-		h.cut = false
+		h.cut.Store(false)
+		h.alone.Store(false)
 		h.driver.FailStarts(0, nil)
 		h.driver.SetDelays(time.Second, time.Second)
 		if h.agent == nil {
@@ -161,9 +202,11 @@ func (w *world) step() {
 	case n < 58:
 		h.driver.FailStarts(1+w.rand.IntN(2), []error{errors.New("simulated failure"), syscall.ENOSPC}[w.rand.IntN(2)])
 	case n < 62:
-		h.cut = !h.cut
-		w.logf("%s cut off: %v", h.row.Name, h.cut)
-		if h.cut && w.rand.IntN(2) == 0 { // else the connection looks alive
+		cut := !h.cut.Load()
+		h.cut.Store(cut)
+		h.alone.Store(cut && w.rand.IntN(3) > 0)
+		w.logf("%s cut off: %v, from its head too: %v", h.row.Name, cut, h.alone.Load())
+		if cut && w.rand.IntN(2) == 0 { // else the connection looks alive
 			h.hangUp()
 		}
 	case n < 66:
@@ -177,7 +220,11 @@ func (w *world) step() {
 	case n < 74:
 		w.restartFrontEnd()
 	case n < 75:
-		time.Sleep(time.Minute)
+		w.pass(time.Minute)
+	case n < 78 && w.network:
+		w.headFails(w.zones[w.rand.IntN(len(w.zones))])
+	case n < 80 && w.network:
+		w.pass(w.upTo(90 * time.Second))
 	}
 	w.carry()
 	if w.rand.IntN(2) == 0 {
@@ -186,6 +233,37 @@ func (w *world) step() {
 	}
 	time.Sleep(w.upTo(time.Second) >> w.rand.IntN(8))
 	synctest.Wait()
+}
+
+// pass lets time pass, with what is broken staying so.
+func (w *world) pass(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end) && !w.broken; {
+		time.Sleep(w.upTo(5 * time.Second))
+		w.carry()
+		synctest.Wait()
+		w.check()
+	}
+}
+
+// headFails breaks something about a head, or mends it.
+func (w *world) headFails(zone string) {
+	switch n := w.rand.IntN(6); {
+	case n == 0:
+		w.heads.mu.Lock()
+		w.heads.cut = !w.heads.cut
+		w.logf("heads cut off from the front end: %v", w.heads.cut)
+		w.heads.mu.Unlock()
+	case n == 1:
+		err := []error{nil, errors.New("simulated failure of the volume server")}[w.rand.IntN(2)]
+		w.heads.volumes.SetDown(err)
+		w.logf("volume server down: %v", err)
+	case n == 2 && w.heads.of(zone) != nil:
+		w.heads.stop(zone)
+		w.logf("head of %s is down", zone)
+	default:
+		w.heads.start(zone)
+		w.logf("head of %s starts", zone)
+	}
 }
 
 func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }
@@ -228,10 +306,10 @@ func (w *world) restartFrontEnd() {
 	w.logf("front end restarts")
 	w.front.end()
 	for _, h := range w.hosts {
-		h.session, h.stale, h.heard = nil, nil, time.Now()
+		h.session, h.stale = nil, nil
 	}
 	w.late = nil // calls of the old process are over
-	w.front = openFrontEnd(w.t, w.file, pool, 2)
+	w.openFrontEnd()
 }
 
 // chance is true once in n times, while things may fail.
@@ -240,13 +318,12 @@ func (w *world) chance(n int) bool { return !w.calm && w.rand.IntN(n) == 0 }
 // carry moves messages along: some, none, or all that wait.
 func (w *world) carry() {
 	for _, h := range w.hosts {
-		if h.agent == nil || h.cut {
+		if h.agent == nil || h.cut.Load() {
 			w.lost(h)
 			continue
 		}
-		if h.heard = time.Now(); h.session == nil && !w.chance(4) {
+		if h.session == nil && !w.chance(4) {
 			h.dial()
-			w.heard(h, true)
 		}
 		for h.session != nil && !w.chance(3) {
 			if w.chance(40) {
@@ -283,22 +360,16 @@ func (w *world) carry() {
 	}
 }
 
-// lost is what the front end does of a host that it does not hear of.
+// lost is what becomes of the calls of a host that doesn't reach the front end,
+// and of its session.
 func (w *world) lost(h *host) {
-	if time.Since(h.heard) > leaseTime {
+	if w.chance(10) {
 		h.hangUp()
-		w.heard(h, false)
 	}
-	if h.cut && w.chance(3) {
+	if h.cut.Load() && w.chance(3) {
 		if r := h.nextCall(); r != nil {
 			r.done <- errors.New("the front end is not in reach")
 		}
-	}
-}
-
-func (w *world) heard(h *host, is bool) {
-	if err := w.front.control.Heard(context.Background(), h.row.Name, is); err != nil {
-		w.t.Fatal(err)
 	}
 }
 

@@ -17,9 +17,23 @@ type Node struct {
 	Host      Capacity // what it has, before over-commit
 	Cordoned  bool     // takes no more instances, for an administrator said so
 	Lost      bool     `json:",omitempty"` // was not heard of for too long; see roles/control
+	Fence     Fence    `json:",omitzero"`
 	Seen      time.Time
 	Version   string `json:",omitempty"` // of its eucad, when it has told
 	Net       Net    `json:",omitzero"`
+}
+
+// A Fence is what a zone's head is to know of a node's lease; see roles/control.
+type Fence struct {
+	Number uint64 // grows with each change
+	On     bool   `json:",omitempty"` // the node gets no lease
+	Lift   bool   `json:",omitempty"` // the node gets leases again, and the head has not been told yet
+}
+
+// Turn makes a newer Fence of f. The time only sees to it that a node which is
+// forgotten, or a store that is restored, does not begin again with old numbers.
+func (f *Fence) Turn(on bool, now time.Time) {
+	*f = Fence{Number: max(f.Number+1, uint64(now.UnixMilli())), On: on, Lift: !on}
 }
 
 // A Capacity is how much a host has.
