@@ -441,42 +441,100 @@ func TestTwice(t *testing.T) {
 	apply(t, f, r)
 	boot(t, f, r.Ports[0])
 	apply(t, f, r)
-	log := filepath.Join(t.TempDir(), "changes")
-	for _, in := range []string{"", "ip netns exec eucad-vpc-1 "} {
-		for _, what := range []string{"nft monitor", "ip monitor link address route"} {
-			out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.Command("sh", "-c", "exec "+in+what)
-			cmd.Stdout = out
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer cmd.Wait()
-			defer cmd.Process.Kill()
-		}
+	monitors := []*monitor{
+		startMonitor(t, "", "nft monitor", nftMark), startMonitor(t, "", "ip monitor link address route", ipMark),
+		startMonitor(t, "ip netns exec eucad-vpc-1 ", "nft monitor", nftMark), startMonitor(t, "ip netns exec eucad-vpc-1 ", "ip monitor link address route", ipMark),
 	}
-	time.Sleep(300 * time.Millisecond) // until the monitors listen
 	for range 3 {
 		apply(t, f, r)
 	}
 	if err := f.Plug(t.Context(), r.Ports[0].ID); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(200 * time.Millisecond)
-	if b, _ := os.ReadFile(log); len(b) > 0 {
-		t.Errorf("applying the same again changed:\n%s", b)
+	for _, m := range monitors {
+		if got := m.changes(); len(got) > 0 {
+			t.Errorf("%s: applying the same again changed:\n%s", m.name, strings.Join(got, "\n"))
+		}
 	}
 	r.Groups[0].Ingress[0].To = 99
 	apply(t, f, r)
-	for range 50 {
-		if b, _ := os.ReadFile(log); strings.Contains(string(b), "new generation") {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+	if len(monitors[2].changes()) == 0 {
+		t.Error("the monitors missed a change")
 	}
-	t.Error("the monitors missed a change")
+}
+
+// A monitor is a command that prints what changes in the kernel, in order. Marks
+// show how far it is.
+type monitor struct {
+	t        *testing.T
+	name, in string
+	mark     func(n int) (make, remove, seen string)
+	marks    int
+	log      string
+	from     int // of log, what was not looked at yet
+}
+
+// nftMark and ipMark make something, and remove it, that a monitor tells of
+// with the text seen when it is gone.
+func nftMark(n int) (make, remove, seen string) {
+	return fmt.Sprintf("nft add table ip mark%d", n), fmt.Sprintf("nft delete table ip mark%d", n), fmt.Sprintf("delete table ip mark%d\n", n)
+}
+
+func ipMark(n int) (make, remove, seen string) {
+	a := fmt.Sprintf("127.77.0.%d/32", n)
+	return "ip address add " + a + " dev lo", "ip address delete " + a + " dev lo", "Deleted local " + strings.TrimSuffix(a, "/32")
+}
+
+// startMonitor returns when the monitor listens.
+func startMonitor(t *testing.T, in, what string, mark func(int) (string, string, string)) *monitor {
+	m := &monitor{t: t, name: in + what, in: in, mark: mark, log: filepath.Join(t.TempDir(), "changes")}
+	out, err := os.Create(m.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command("sh", "-c", "exec "+in+what)
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	m.changes()
+	return m
+}
+
+// changes returns what the monitor has told since it was last asked, but for
+// what our marks made it say.
+func (m *monitor) changes() (out []string) {
+	m.t.Helper()
+	var text string
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		m.marks++
+		add, remove, seen := m.mark(m.marks)
+		run(m.t, m.in+add)
+		run(m.t, m.in+remove)
+		time.Sleep(20 * time.Millisecond)
+		b, err := os.ReadFile(m.log)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if text = string(b); strings.Contains(text, seen) {
+			break
+		}
+		if time.Now().After(deadline) || m.marks == 250 {
+			m.t.Fatalf("%s does not tell of changes", m.name)
+		}
+	}
+	whole := strings.LastIndex(text, "\n") + 1 // the last line may be on its way
+	lines := strings.Split(text[m.from:whole], "\n")
+	m.from = whole
+	for _, l := range lines {
+		ours := strings.Contains(l, "127.77.0.") || strings.Contains(l, "table ip mark") || strings.HasSuffix(l, "(nft)") || strings.Contains(l, "valid_lft")
+		if l != "" && !ours {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // TestNothingLeft removes everything, also what no process remembers.
