@@ -3,6 +3,7 @@ package nft
 import (
 	"cmp"
 	"slices"
+	"sync"
 )
 
 // disjoint returns boxes that together cover what the given ones cover, none of
@@ -44,23 +45,32 @@ func disjoint(boxes []box) []box {
 	return out
 }
 
+// A keyed is a box and the number it is sorted by.
+type keyed struct {
+	key uint64
+	box box
+}
+
+// sortSpace has memory for sortBy: what a change of a large group leaves to the
+// garbage collector would cost more than the change.
+var sortSpace = sync.Pool{New: func() any { return new([2][]keyed) }}
+
 // sortBy sorts boxes by a number, unless they are in order: byte by byte from
 // the lowest, as comparing 10,000 of them would take longer than the kernel
 // takes for a change.
 func sortBy(boxes []box, key func(box) uint64) {
-	type keyed struct {
-		key uint64
-		box box
-	}
-	from, ordered := make([]keyed, len(boxes)), true
-	for i, b := range boxes {
-		from[i] = keyed{key(b), b}
-		ordered = ordered && (i == 0 || from[i-1].key <= from[i].key)
-	}
-	if ordered {
+	if slices.IsSortedFunc(boxes, func(a, b box) int { return cmp.Compare(key(a), key(b)) }) {
 		return
 	}
-	to := make([]keyed, len(boxes))
+	space := sortSpace.Get().(*[2][]keyed)
+	defer sortSpace.Put(space)
+	for i := range space {
+		space[i] = slices.Grow(space[i][:0], len(boxes))[:len(boxes)]
+	}
+	from, to := space[0], space[1]
+	for i, b := range boxes {
+		from[i] = keyed{key(b), b}
+	}
 	for shift := 0; shift < 64; shift += 8 {
 		var start [256]int
 		for _, k := range from {

@@ -2,9 +2,9 @@ package nft
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/nftables"
@@ -16,6 +16,14 @@ type compiled struct {
 	from   Group
 	sets   []Set
 	chains []Chain
+
+	shards, before map[string]shard // by name of the set; before: when the group was last seen
+}
+
+// A shard is a set and what it was made from.
+type shard struct {
+	boxes []box
+	set   Set
 }
 
 // addGroups adds the sets and chains of the groups. Groups that no rule knows
@@ -26,7 +34,7 @@ func (c *compiler) addGroups(out *Ruleset, groups []Group) {
 	for _, g := range groups {
 		k := c.groups[g.ID]
 		if k == nil || !k.from.equalRules(g) {
-			k = compileGroup(g)
+			k = compileGroup(g, k)
 		}
 		known[g.ID] = k
 		out.Sets = append(out.Sets, k.sets...)
@@ -66,10 +74,15 @@ func memberSet(id string, members []netip.Addr) Set {
 	return s
 }
 
-func compileGroup(g Group) *compiled {
-	k := &compiled{from: g}
+// compileGroup takes over what has not changed since before, which may be nil.
+func compileGroup(g Group, before *compiled) *compiled {
+	k := &compiled{from: g, shards: map[string]shard{}}
+	if before != nil {
+		k.before = before.shards
+	}
 	k.direction(g.ID+".ingress", ipSrc, g.Ingress)
 	k.direction(g.ID+".egress", ipDst, g.Egress)
+	k.before = nil
 	return k
 }
 
@@ -101,12 +114,10 @@ var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 func (k *compiled) filter(name string, peer field, all []Rules) Chain {
 	whole, ports := split(all)
 	c := Chain{Name: name}
-	for _, s := range shards(Set{Name: name + ".all", Key: typeAll, Elements: wholeElements(disjoint(whole))}) {
-		k.sets = append(k.sets, s)
+	for _, s := range k.rangeSets(Set{Name: name + ".all", Key: typeAll}, disjoint(whole), wholeElements) {
 		c.Rules = append(c.Rules, rule(v4, in(s.Name, peer, l4proto), accept))
 	}
-	sets := shards(Set{Name: name + ".ports", Key: typeService, Elements: portElements(disjoint(ports))})
-	k.sets = append(k.sets, sets...)
+	sets := k.rangeSets(Set{Name: name + ".ports", Key: typeService}, disjoint(ports), portElements)
 	for _, s := range sets {
 		c.Rules = append(c.Rules, rule(v4, in(setPorted, l4proto), in(s.Name, peer, l4proto, dport), accept))
 	}
@@ -122,30 +133,50 @@ func (k *compiled) filter(name string, peer field, all []Rules) Chain {
 // paid by the first packet of a connection only.
 const maxShard = 256
 
-// shards cuts a set of ranges into as many as it needs. Which shard an element
-// is in depends on its key, so that few move when others come and go.
-func shards(s Set) []Set {
-	s.Ranges = true
-	if len(s.Elements) <= maxShard {
-		return []Set{s}
+// rangeSets adds the sets of ranges that boxes become, and returns them. Those
+// whose boxes are as before are the same as before, with the same elements in
+// memory: a change of one rule of 10,000 costs little more than finding it.
+func (k *compiled) rangeSets(like Set, boxes []box, elements func([]box) []Element) []Set {
+	like.Ranges = true
+	parts := cut(boxes)
+	out := make([]Set, len(parts))
+	for i, part := range parts {
+		s := like
+		if len(parts) > 1 {
+			s.Name += "." + strconv.Itoa(i) + "-" + strconv.Itoa(len(parts))
+		}
+		if was, ok := k.before[s.Name]; ok && slices.Equal(was.boxes, part) {
+			s, part = was.set, was.boxes
+		} else {
+			s.Elements = elements(part)
+		}
+		k.shards[s.Name] = shard{part, s}
+		out[i] = s
+	}
+	k.sets = append(k.sets, out...)
+	return out
+}
+
+// cut cuts boxes into as many parts as they need, each in the order of the
+// whole. Which part a box is in depends on itself, so that few move when others
+// come and go.
+func cut(boxes []box) [][]box {
+	if len(boxes) <= maxShard {
+		return [][]box{boxes}
 	}
 	n := uint32(2)
-	for int(n)*maxShard*3/4 < len(s.Elements) {
+	for int(n)*maxShard*3/4 < len(boxes) {
 		n *= 2
 	}
-	out := make([]Set, n)
+	out := make([][]box, n)
 	for i := range out {
-		out[i] = s
-		out[i].Name = fmt.Sprintf("%s.%d-%d", s.Name, i, n)
-		out[i].Elements = make([]Element, 0, len(s.Elements)*5/4/int(n))
+		out[i] = make([]box, 0, len(boxes)*5/4/int(n))
 	}
-	for _, e := range s.Elements {
-		h := uint32(2166136261) // FNV-1a
-		for i := range len(e.Key) {
-			h = (h ^ uint32(e.Key[i])) * 16777619
-		}
-		h ^= h >> 15
-		out[h%n].Elements = append(out[h%n].Elements, e)
+	for _, b := range boxes {
+		h := uint64(b.addr)<<24 | uint64(b.plane)<<16 | uint64(b.lo)
+		h *= 0x9e3779b97f4a7c15 // Fibonacci hashing: the upper bits depend on all
+		i := uint32(h>>32) % n
+		out[i] = append(out[i], b)
 	}
 	return out
 }
@@ -162,6 +193,11 @@ type box struct {
 
 func split(all []Rules) (whole, ports []box) {
 	for _, r := range all {
+		if r.Protocol == unix.IPPROTO_ICMP || hasPorts(r.Protocol) {
+			ports = slices.Grow(ports, len(r.Prefixes))
+		} else {
+			whole = slices.Grow(whole, len(r.Prefixes))
+		}
 		for _, p := range r.Prefixes {
 			if !p.Addr().Is4() {
 				continue // the fabric carries IPv4
@@ -235,20 +271,24 @@ func (x box) last() uint32 { return x.addr | ^maskOf(int(x.bits)) }
 
 // A buffer makes keys of one size that share memory: a group may have many.
 type buffer struct {
-	b    []byte
+	b    strings.Builder
 	size int
 }
 
-func newBuffer(n, size int) *buffer { return &buffer{make([]byte, 0, 2*n*size), size} }
-
-func (b *buffer) add(addr uint32, proto byte) {
-	b.b = append(binary.BigEndian.AppendUint32(b.b, addr), proto, 0, 0, 0)
+func newBuffer(n, size int) *buffer {
+	b := &buffer{size: size}
+	b.b.Grow(2 * n * size)
+	return b
 }
 
-func (b *buffer) port(p uint16) { b.b = append(binary.BigEndian.AppendUint16(b.b, p), 0, 0) }
+func (b *buffer) add(addr uint32, proto byte) {
+	b.b.Write([]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr), proto, 0, 0, 0})
+}
+
+func (b *buffer) port(p uint16) { b.b.Write([]byte{byte(p >> 8), byte(p), 0, 0}) }
 
 func (b *buffer) elements() []Element {
-	all := string(b.b)
+	all := b.b.String()
 	out := make([]Element, 0, len(all)/(2*b.size))
 	for ; all != ""; all = all[2*b.size:] {
 		out = append(out, Element{Key: all[:b.size], End: all[b.size : 2*b.size]})

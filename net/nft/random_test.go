@@ -220,3 +220,22 @@ func TestRemoved(t *testing.T) {
 		}
 	}
 }
+
+// A compiler that has seen a group before says the same of it as one that has
+// not, however many sets the group needs.
+func TestCompileAgain(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 0))
+	var c compiler
+	router := web()
+	for step := range 200 {
+		rule := Rules{Protocol: 6, From: 443, To: 443}
+		for i := range []int{0, 10, maxShard, 3 * maxShard}[step/20%4] {
+			rule.Prefixes = append(rule.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 24-r.IntN(2)))
+		}
+		all := Rules{Protocol: -1, Prefixes: rule.Prefixes[:len(rule.Prefixes)/2]}
+		router.Groups = []Group{{ID: "sg-a", Ingress: []Rules{rule}, Egress: []Rules{all}}}
+		if diff := cmp.Diff(Compile(router).String(), c.compile(router).String()); diff != "" {
+			t.Fatalf("step %d: -anew +again\n%s", step, diff)
+		}
+	}
+}

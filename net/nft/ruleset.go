@@ -73,6 +73,9 @@ func (r *Ruleset) sort() {
 }
 
 func (s *Set) sort() {
+	if s.Ranges {
+		return // in order already, and shared with other rulesets; see disjoint
+	}
 	byKey := func(a, b Element) int { return cmp.Compare(a.Key, b.Key) }
 	if !slices.IsSortedFunc(s.Elements, byKey) {
 		slices.SortFunc(s.Elements, byKey)

@@ -101,6 +101,7 @@ func (b batch) change(have, want *Ruleset) {
 		case p.want == nil: // its elements go with it
 		case !p.have.equalShape(p.want):
 			panic("nft: set " + p.want.Name + " changed its type") // compile gives no cause for it
+		case same(p.have.Elements, p.want.Elements):
 		default:
 			gone[i], fresh[i] = diff(p.have.Elements, p.want.Elements)
 		}
@@ -224,6 +225,11 @@ func pair[T any](have, want []T, name func(*T) string) []pairing[T] {
 		out = append(out, p)
 	}
 	return out
+}
+
+// same reports whether a and b are one list in memory.
+func same(a, b []Element) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // diff returns the elements that are only in have and those only in want; both

@@ -65,14 +65,19 @@ type Agent struct {
 	keepMu sync.Mutex // one writer of Options.Keep at a time
 	kept   uint64     // what of told is in it; under keepMu
 
+	takeMu  sync.Mutex // one Take at a time
+	learnMu sync.Mutex // one learn at a time
+
 	mu       sync.Mutex
 	told     uint64 // grows with each change of the plan
 	epoch    uint64 // of the plan
 	rev      uint64
 	machines map[string]*machine
-	byAddr   map[addrKey]string // instance by router and address, for its metadata
-	queue    []string           // machines to work on
-	some     *sync.Cond         // queue is not empty, or stopped
+	others   map[string]hyper.Status // what the driver last said of machines that the plan does not name
+	heard    map[string]bool         // machines of which there is news since learn asked; nil when it doesn't ask
+	byAddr   map[addrKey]string      // instance by router and address, for its metadata
+	queue    []string                // machines to work on
+	some     *sync.Cond              // queue is not empty, or stopped
 	stopped  bool
 	lease    lease
 
@@ -103,7 +108,10 @@ func New(opt Options) *Agent {
 	if opt.Workers == 0 {
 		opt.Workers = 4
 	}
-	a := &Agent{opt: opt, log: slog.With("node", opt.Name), changed: make(chan struct{}, 1), machines: map[string]*machine{}, byAddr: map[addrKey]string{}, lease: lease{start: time.Now()}}
+	a := &Agent{
+		opt: opt, log: slog.With("node", opt.Name), changed: make(chan struct{}, 1), lease: lease{start: time.Now()},
+		machines: map[string]*machine{}, others: map[string]hyper.Status{}, byAddr: map[addrKey]string{},
+	}
 	a.some = sync.NewCond(&a.mu)
 	a.net.init(opt.Name, opt.Network, a.log)
 	a.reports.init()
@@ -159,6 +167,8 @@ var ErrOlder = errors.New("refused a plan that is older than the one this host h
 // Take is Deliver for what comes over the wire: a plan that is older than what
 // this host has is refused.
 func (a *Agent) Take(m plan.Message) error {
+	a.takeMu.Lock() // the kept plan must not be merged over a newer one that was let in after it
+	defer a.takeMu.Unlock()
 	a.mu.Lock()
 	if m.Epoch < a.epoch || m.Epoch == a.epoch && m.Rev < a.rev {
 		defer a.mu.Unlock()
@@ -196,20 +206,39 @@ func (a *Agent) Deliver(b plan.Batch) error {
 	for _, w := range b.Machines {
 		m := a.machines[w.ID]
 		if m == nil {
-			m = &machine{known: hyper.Status{ID: w.ID, State: hyper.Absent}}
-			a.machines[w.ID] = m
+			m = a.meet(w.ID)
 		}
 		a.setAddresses(m, w)
-		m.want, m.retries = w, 0
+		m.want, m.retries, m.ended = w, 0, m.ended && w.Ended
 		a.enqueue(w.ID, m)
 	}
 	for _, id := range b.Forget {
 		if m := a.machines[id]; m != nil {
-			a.setAddresses(m, plan.Machine{})
-			delete(a.machines, id)
+			a.part(id, m)
 		}
 	}
 	return nil
+}
+
+// meet takes a machine into the plan, as it is: its guest may run already, or
+// be over, when the plan comes after a first look at the host. a.mu is held.
+func (a *Agent) meet(id string) *machine {
+	m := &machine{known: hyper.Status{ID: id, State: hyper.Absent}}
+	if s, ok := a.others[id]; ok {
+		m.see(s)
+		delete(a.others, id)
+	}
+	a.machines[id] = m
+	return m
+}
+
+// part takes a machine out of the plan. a.mu is held.
+func (a *Agent) part(id string, m *machine) {
+	a.setAddresses(m, plan.Machine{})
+	delete(a.machines, id)
+	if m.known.State != hyper.Absent {
+		a.others[id] = m.known
+	}
 }
 
 // letGo forgets machines that a whole plan does not have. Those that are on
@@ -227,8 +256,7 @@ func (a *Agent) letGo(named []plan.Machine) {
 		if m.known.State != hyper.Absent {
 			a.log.Warn("the plan does not know a guest any more; it is left alone (eucad doctor lists such)", "instance", id)
 		}
-		a.setAddresses(m, plan.Machine{})
-		delete(a.machines, id)
+		a.part(id, m)
 	}
 }
 
@@ -302,28 +330,58 @@ func (a *Agent) Orphans(ctx context.Context) ([]string, error) {
 
 // learn reads what machines the host has.
 func (a *Agent) learn(ctx context.Context) error {
+	a.learnMu.Lock()
+	defer a.learnMu.Unlock()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		a.mu.Lock()
+		a.heard = map[string]bool{}
+		a.mu.Unlock()
 		all, err := a.opt.Driver.List(ctx)
 		if err == nil {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			seen := map[string]hyper.Status{}
-			for _, s := range all {
-				seen[s.ID] = s
-			}
-			for id, m := range a.machines {
-				m.known = hyper.Status{ID: id, State: hyper.Absent}
-				if s, ok := seen[id]; ok {
-					m.see(s)
-				}
-				a.enqueue(id, m)
-			}
+			a.learned(all)
 			return nil
 		}
 		a.log.Debug("cannot list machines", "err", err)
 		if !sleep(ctx, wait) {
 			return ctx.Err()
 		}
+	}
+}
+
+// learned takes a list of all machines on the host. What an event or a worker
+// said since it was asked for is newer.
+func (a *Agent) learned(all []hyper.Status) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	has := make(map[string]hyper.Status, len(all))
+	for _, s := range all {
+		has[s.ID] = s
+		if a.machines[s.ID] == nil && !a.heard[s.ID] {
+			a.others[s.ID] = s
+		}
+	}
+	for id := range a.others {
+		if _, ok := has[id]; !ok && !a.heard[id] {
+			delete(a.others, id)
+		}
+	}
+	for id, m := range a.machines {
+		if !a.heard[id] {
+			s, ok := has[id]
+			if !ok {
+				s = hyper.Status{ID: id, State: hyper.Absent}
+			}
+			m.see(s)
+		}
+		a.enqueue(id, m)
+	}
+	a.heard = nil
+}
+
+// hear notes that there is news of a machine. a.mu is held.
+func (a *Agent) hear(id string) {
+	if a.heard != nil {
+		a.heard[id] = true
 	}
 }
 
@@ -352,10 +410,18 @@ func (a *Agent) event(s hyper.Status) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := a.machines[s.ID]
-	// It may have been on its way while the machine was started again, or ended.
-	if m == nil || s.Boot < m.known.Boot || m.ended {
+	if m == nil {
+		if s.Boot >= a.others[s.ID].Boot {
+			a.hear(s.ID)
+			a.others[s.ID] = s
+		}
 		return
 	}
+	// It may have been on its way while the machine was started again, or ended.
+	if s.Boot < m.known.Boot || m.ended {
+		return
+	}
+	a.hear(s.ID)
 	m.see(s)
 	a.reports.add(m.status())
 }

@@ -51,14 +51,20 @@ func (r *reports) take() []plan.Status {
 	return out
 }
 
-// giveBack returns statuses that could not be delivered, unless newer ones came.
+// giveBack returns statuses that could not be delivered. Newer ones that came
+// meanwhile take their places and phases.
 func (r *reports) giveBack(s []plan.Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, st := range s {
-		if _, ok := r.next[st.ID]; !ok {
+		newer, ok := r.next[st.ID]
+		switch {
+		case !ok:
 			r.ids = append(r.ids, st.ID)
 			r.next[st.ID] = st
+		case newer.Phases == nil && newer.Boot == st.Boot:
+			newer.Phases = st.Phases
+			r.next[st.ID] = newer
 		}
 	}
 }

@@ -74,8 +74,9 @@ func (w *stopwatch) lap(name string) {
 func (a *Agent) done(m *machine, want plan.Machine, now hyper.Status, phases []cloud.Phase, err error) {
 	a.mu.Lock()
 	m.busy = false
-	if now.State == hyper.Running && m.dead == now.Boot {
-		now = m.known // it ended by itself before we could look
+	a.hear(want.ID)
+	if now.State == hyper.Running && m.dead >= now.Boot {
+		now = m.known // it ended by itself before we could look, or after a later start
 	}
 	m.known, m.ended = now, want.Ended && err == nil
 	st := m.status()
