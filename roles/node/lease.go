@@ -118,6 +118,7 @@ func (a *Agent) cut(ctx context.Context, guests []plan.Machine) {
 			a.log.Warn("the lease has run out: a guest that may be started elsewhere was stopped", "instance", g.ID)
 			a.mu.Lock()
 			defer a.mu.Unlock()
+			a.hear(g.ID)
 			if m := a.machines[g.ID]; m != nil && m.known.State == hyper.Running {
 				m.known.State = hyper.Stopped
 			}

@@ -29,7 +29,7 @@ var (
 )
 
 const (
-	seeds      = 4
+	seeds      = 3
 	slowSeeds  = 200              // with EUCAD_SLOW
 	leaseEvery = 3 * time.Second  // as in roles
 	settled    = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
