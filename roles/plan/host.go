@@ -35,6 +35,7 @@ const (
 type Zone struct {
 	Head   string // the host that passes packets on to other zones; "" for none
 	Regime Regime
+	Public netip.Prefix `json:",omitzero"` // of public addresses of its own; the zero Prefix: it has the cloud's
 }
 
 // A HostsUpdate brings Hosts of revision Base to revision Rev, or is Whole.
