@@ -92,7 +92,7 @@ func newFabric(o Options, prefix string) (*Fabric, error) {
 // complete fills in what was left to us.
 func (o *Options) complete() error {
 	if !o.Transit.IsValid() {
-		o.Transit = netip.MustParsePrefix("100.127.0.0/16")
+		o.Transit = Transit
 	}
 	if !o.Transit.Addr().Is4() || o.Transit.Bits() > 30 {
 		return fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
