@@ -181,9 +181,12 @@ func benchRunInstances(b *testing.B, nodes int) {
 		}
 		return nil
 	})
-	var turn atomic.Int64 // accounts take turns: one's default subnet has 4,091 addresses
+	// Each client has an account of its own, and another one before the default
+	// subnet's 4,091 addresses are gone.
+	var turn atomic.Int64
 	v := &sigv4.Verifier{Key: func(context.Context, string) (sigv4.Credential, error) {
-		return sigv4.Credential{Secret: benchSecret, AccountID: ids[turn.Add(1)%accounts]}, nil
+		n := turn.Add(1)
+		return sigv4.Credential{Secret: benchSecret, AccountID: ids[(n/(clients*4000)*clients+n%clients)%accounts]}, nil
 	}}
 	srv := httptest.NewServer(&query.Handler{Services: []*query.Service{c.srv.Service()}, PageKey: []byte("pages"), Verify: v.Verify})
 	defer srv.Close()

@@ -175,7 +175,7 @@ func (s *Server) givePublic(ctx context.Context, tx store.Tx, n *cloud.Interface
 	if err != nil {
 		return err
 	}
-	return tx.PutAddress(ctx, autoAddress(tx, n, ip))
+	return tx.AddAddress(ctx, autoAddress(tx, n, ip))
 }
 
 // rebootInstances resets running instances. A terminated one is ignored (EC2
