@@ -78,6 +78,8 @@ func (s *Server) stopInstances(ctx context.Context, in *wire.StopInstancesInput)
 			return true, nil
 		case i.State == cloud.ShuttingDown || i.State == cloud.Terminated:
 			return false, cloud.Faultf("IncorrectInstanceState", "This instance '%s' is not in a state from which it can be stopped: %s.", i.ID, i.State)
+		case i.State == cloud.Pending && i.Boot == 1:
+			return false, cloud.Faultf("IncorrectInstanceState", "Instance '%s' cannot be stopped as it has never reached the 'running' state.", i.ID)
 		case i.StopProtected:
 			return false, cloud.Faultf("OperationNotPermitted", "The instance '%s' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.", i.ID)
 		}
