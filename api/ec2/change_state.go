@@ -173,11 +173,15 @@ func (s *Server) givePublic(ctx context.Context, tx store.Tx, n *cloud.Interface
 	if err != nil || len(have) > 0 {
 		return err
 	}
-	ip, err := tx.FreePublicIP(ctx, s.Cfg.PublicPool)
+	r, err := s.publicRange(ctx, tx.Rx, n.Zone)
 	if err != nil {
 		return err
 	}
-	return tx.AddAddress(ctx, autoAddress(tx, n, ip))
+	ip, err := tx.FreePublicIP(ctx, r)
+	if err != nil {
+		return err
+	}
+	return tx.AddAddress(ctx, autoAddress(tx, n, r, ip))
 }
 
 // rebootInstances resets running instances. A terminated one is ignored (EC2

@@ -196,7 +196,7 @@ func (l *launch) subnetsFor(ctx context.Context, tx store.Tx, account string) ([
 }
 
 // planNICs resolves what the interfaces name, the primary one being in sub.
-func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub cloud.Subnet, pool bool) ([]nicPlan, error) {
+func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub cloud.Subnet) ([]nicPlan, error) {
 	plans := make([]nicPlan, len(l.nics))
 	for i, n := range l.nics {
 		p := nicPlan{nicSpec: n, subnet: sub}
@@ -226,7 +226,7 @@ func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub 
 				}
 			}
 			// Without a pool the subnet's wish comes to nothing; the caller's is refused.
-			p.publicN = query.Val(n.public) || n.public == nil && i == 0 && p.subnet.MapPublic && pool
+			p.publicN = query.Val(n.public) || n.public == nil && i == 0 && p.subnet.MapPublic && l.public.Prefix.IsValid()
 		}
 		plans[i] = p
 	}
