@@ -28,6 +28,17 @@ func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
 	return &conn{c: c, stmts: map[string]*sql.Stmt{}}, nil
 }
 
+// close gives the connection back. Package sql neither closes connections that
+// are in somebody's hands nor statements that were prepared on them, and SQLite
+// keeps a connection, with its cache, as long as it has statements.
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, c.c.Close())...)
+}
+
 func (c *conn) stmt(query string) (*sql.Stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil

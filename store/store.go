@@ -40,6 +40,7 @@ type DB struct {
 	sql   *sql.DB
 	seal  sealer
 	read  chan *conn // idle readers
+	write *conn      // of the writer
 	queue chan *write
 	rev   atomic.Uint64 // of the last committed change
 	stop  chan struct{}
@@ -104,6 +105,7 @@ func (db *DB) start() error {
 	if err != nil {
 		return err
 	}
+	db.write = w
 	if err := migrate(ctx, w); err != nil {
 		return err
 	}
@@ -126,11 +128,16 @@ func (db *DB) start() error {
 	return nil
 }
 
-// Close ends the writer after what it has begun and closes the database.
+// Close ends the writer after what it has begun, waits for readers, and closes
+// the database.
 func (db *DB) Close() error {
 	close(db.stop)
 	<-db.done
-	return db.sql.Close()
+	errs := []error{db.write.close()}
+	for range readers {
+		errs = append(errs, (<-db.read).close())
+	}
+	return errors.Join(append(errs, db.sql.Close())...)
 }
 
 // Rev returns the revision of the last committed change.
