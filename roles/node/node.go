@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -365,7 +366,8 @@ func (a *Agent) learned(all []hyper.Status) {
 			delete(a.others, id)
 		}
 	}
-	for id, m := range a.machines {
+	for _, id := range slices.Sorted(maps.Keys(a.machines)) { // in one order, so that a simulation replays
+		m := a.machines[id]
 		if !a.heard[id] {
 			s, ok := has[id]
 			if !ok {
