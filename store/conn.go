@@ -85,7 +85,7 @@ func (c *conn) queryRow(ctx context.Context, query string, args ...any) row {
 
 // savepoint runs w alone within the open transaction, and returns the
 // revision after it.
-func (c *conn) savepoint(w *write, rev uint64) (_ uint64, err error) {
+func (c *conn) savepoint(w *write, rev uint64, now time.Time) (_ uint64, err error) {
 	if err := c.exec(w.ctx, `SAVEPOINT w`); err != nil {
 		return rev, err
 	}
@@ -93,7 +93,7 @@ func (c *conn) savepoint(w *write, rev uint64) (_ uint64, err error) {
 		c.fleet.own = false
 	}
 	next := rev
-	err = w.run(Tx{Rx: Rx{c: c, now: time.Now().UTC()}, rev: &next})
+	err = w.run(Tx{Rx: Rx{c: c, now: now}, rev: &next})
 	if err == nil && cloud.CallFrom(w.ctx).DryRun {
 		err = cloud.ErrDryRun
 	}
