@@ -229,7 +229,9 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 	}
 	for id, r := range f.routers {
 		if !want[id] {
-			errs = append(errs, f.remove(r))
+			if err := f.remove(r); err != nil {
+				errs = append(errs, &RouterError{id, err})
+			}
 		}
 	}
 	for _, cfg := range c.Routers {
@@ -238,7 +240,7 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 			break
 		}
 		if err := f.applyRouter(cfg); err != nil {
-			errs = append(errs, fmt.Errorf("router %s: %w", cfg.ID, err))
+			errs = append(errs, &RouterError{cfg.ID, err})
 		}
 	}
 	ports := map[string]*router{}

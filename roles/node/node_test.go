@@ -24,6 +24,7 @@ const (
 type desk struct {
 	t       *testing.T
 	driver  hyper.Driver
+	network *netsim.Network // nil: none
 	keep    string
 	reports chan plan.Status
 	*Agent
@@ -42,14 +43,18 @@ func (d *desk) start() (stop func()) {
 	for len(d.reports) > 0 { // of the agent before
 		<-d.reports
 	}
-	d.Agent = New(Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
+	opt := Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
 		Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(_ context.Context, all []plan.Status) error {
 			for _, s := range all {
 				d.reports <- s
 			}
 			return nil
-		}})
+		}}
+	if d.network != nil {
+		opt.Network = d.network
+	}
+	d.Agent = New(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
