@@ -200,10 +200,7 @@ func (a *Agent) Deliver(b plan.Batch) error {
 		a.letGo(b.Machines)
 	}
 	a.told++
-	select {
-	case a.changed <- struct{}{}:
-	default:
-	}
+	a.keepLater()
 	for _, w := range b.Machines {
 		m := a.machines[w.ID]
 		if m == nil {

@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"eucad/hyper"
@@ -151,6 +153,28 @@ func TestKeptPlan(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].ID != one || left[0].State != hyper.Running {
 		t.Errorf("left = %+v, %v", left, err)
 	}
+}
+
+// A plan that could not be kept is kept when that is mended, though it changed
+// no more.
+func TestPlanIsKeptLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keep")
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.keep = filepath.Join(dir, "plan.json") // which is not there: the file system is broken
+		defer d.start()()
+		if err := d.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: 10, Full: true, Machines: []plan.Machine{guest(one, hyper.On)}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * keepAgain)
+		if a := New(Options{Name: "n1"}); a.restore(d.keep) != nil || len(a.machines) != 1 {
+			t.Error("the plan is not kept")
+		}
+	})
 }
 
 // A head has routers and no machines.
