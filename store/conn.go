@@ -30,6 +30,17 @@ func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
 	return &conn{c: c, stmts: map[string]*sql.Stmt{}}, nil
 }
 
+// close gives the connection back. Package sql neither closes connections that
+// are in somebody's hands nor statements that were prepared on them, and SQLite
+// keeps a connection, with its cache, as long as it has statements.
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, c.c.Close())...)
+}
+
 func (c *conn) stmt(query string) (*sql.Stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
@@ -75,7 +86,7 @@ func (c *conn) queryRow(ctx context.Context, query string, args ...any) row {
 }
 
 // savepoint runs w alone within the open transaction.
-func (c *conn) savepoint(w *write) error {
+func (c *conn) savepoint(w *write, now time.Time) error {
 	if err := c.exec(w.ctx, `SAVEPOINT w`); err != nil {
 		return err
 	}
@@ -83,7 +94,7 @@ func (c *conn) savepoint(w *write) error {
 		c.fleet.own = false
 	}
 	changes, changed := len(c.changes), c.changed
-	err := w.run(Tx{Rx{c: c, now: time.Now().UTC()}})
+	err := w.run(Tx{Rx{c: c, now: now}})
 	if err == nil && cloud.CallFrom(w.ctx).DryRun {
 		err = cloud.ErrDryRun
 	}

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
-	"math/rand/v2"
 	"net/netip"
 
 	"eucad/store/cloud"
@@ -129,12 +129,12 @@ func pick(p netip.Prefix, head, tail uint32, taken func(netip.Addr) (bool, error
 		return netip.Addr{}, nil
 	}
 	for range 16 {
-		ip := at(rand.Uint32N(n))
+		ip := at(randN(n))
 		if t, err := taken(ip); err != nil || !t {
 			return ip, err
 		}
 	}
-	start := rand.Uint32N(n)
+	start := randN(n)
 	for i := range n {
 		ip := at((start + i) % n)
 		if t, err := taken(ip); err != nil || !t {
@@ -142,6 +142,14 @@ func pick(p netip.Prefix, head, tail uint32, taken func(netip.Addr) (bool, error
 		}
 	}
 	return netip.Addr{}, nil
+}
+
+// randN returns a number below n. It comes from where ids come from, so that a
+// test that seeds that source (testing/cryptotest) gets the same cloud again.
+func randN(n uint32) uint32 {
+	var b [8]byte
+	rand.Read(b[:])
+	return uint32(binary.BigEndian.Uint64(b[:]) % uint64(n))
 }
 
 // FindInterface returns the interface id, whoever owns it, and whether there is one.

@@ -16,7 +16,7 @@ type Rx struct {
 	now time.Time
 }
 
-// Now returns the time of the transaction, in UTC.
+// Now returns the time of the transaction; see DB.Now.
 func (rx Rx) Now() time.Time { return rx.now }
 
 // A Tx is a transaction that may also write.

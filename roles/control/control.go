@@ -43,6 +43,9 @@ type Control struct {
 	nodes  map[string]*node
 	sent   map[string]sent // starts whose node was told, and whose history does not yet say so
 	leases leases
+	waited waited
+
+	listed listed // of the pass alone
 
 	told  map[string]string // of the rescue alone: what histories say that instances wait for
 	heads map[string]error  // and which zones' heads did not answer in this pass
@@ -78,6 +81,7 @@ func New(db *store.DB, o Options) *Control {
 	c := &Control{db: db, site: o.Site, policy: o.Policy, fencer: o.Fencer,
 		nodes: map[string]*node{}, sent: map[string]sent{}, docs: newDocuments(o.Site),
 		leases: leases{start: time.Now(), heard: map[string]time.Time{}, own: map[string]bool{}},
+		listed: listed{start: time.Now(), wall: db.Now(), seen: map[string]time.Time{}},
 		rev:    db.Rev()} // whoever joins is told all that is older
 	c.pass = loop.New("control", routine, c.once)
 	c.rescues = loop.New("rescue", rescueEvery, c.rescue)
@@ -123,7 +127,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 // once tells nodes what changed and gives up what is late.
 func (c *Control) once(ctx context.Context) error {
-	return errors.Join(c.follow(ctx), c.deadlines(ctx), c.noteWaiting(ctx))
+	return errors.Join(c.follow(ctx), c.deadlines(ctx), c.purge(ctx), c.noteWaiting(ctx))
 }
 
 // follow reads the change feed and tells the nodes concerned.
@@ -225,45 +229,24 @@ func (c *Control) again(n *node) {
 
 // deadlines steps every instance that waits without a report.
 func (c *Control) deadlines(ctx context.Context) error {
-	now := time.Now().UTC()
 	var late []plan.Status
 	err := c.db.Read(ctx, func(rx store.Rx) error {
 		moving, err := rx.InstancesMoving(ctx)
+		if err != nil {
+			return err
+		}
+		c.waited.keep(moving)
 		for _, i := range moving {
-			if next := stepInstance(i, nil, now); next.State != i.State || next.Cut != i.Cut {
+			if next := stepInstance(i, nil, c.waited.of(i), rx.Now()); next.State != i.State || next.Cut != i.Cut {
 				late = append(late, plan.Status{ID: i.ID})
 			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.settleAll(ctx, late, false); err != nil {
-		return err
-	}
-	return c.purge(ctx, now)
-}
-
-// purge forgets what is no longer listed.
-func (c *Control) purge(ctx context.Context, now time.Time) error {
-	var gone []cloud.Instance
-	err := c.db.Read(ctx, func(rx store.Rx) (err error) {
-		gone, err = rx.InstancesGone(ctx, now.Add(-listedTime))
-		return err
-	})
-	if err != nil || len(gone) == 0 {
-		return err
-	}
-	slog.Debug("terminated instances are no longer listed", "count", len(gone))
-	return c.db.Write(ctx, func(tx store.Tx) error {
-		for _, i := range gone {
-			if err := tx.DeleteInstance(ctx, i); err != nil {
-				return err
-			}
-		}
-		return tx.Expire(ctx, now.Add(-48*time.Hour), now.Add(-90*24*time.Hour))
-	})
+	return c.settleAll(ctx, late, false)
 }
 
 // ReportFrom is Report for what the node name says: of machines that are not
