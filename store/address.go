@@ -55,6 +55,14 @@ func firstOf[T any](v []T, err error) (T, bool, error) {
 	return v[0], true, nil
 }
 
+// AddAddress adds a, which must be new. The interface it leads to counts as changed too.
+func (tx Tx) AddAddress(ctx context.Context, a cloud.Address) error {
+	if a.InterfaceID != "" {
+		tx.touch(a.AccountID, "interface", a.InterfaceID)
+	}
+	return addresses.put(ctx, tx, &a)
+}
+
 // PutAddress adds or replaces a. The interfaces it led and leads to count as changed too.
 func (tx Tx) PutAddress(ctx context.Context, a cloud.Address) error {
 	if err := tx.touchLedTo(ctx, a, a.InterfaceID); err != nil {
@@ -70,11 +78,8 @@ func (tx Tx) touchLedTo(ctx context.Context, a cloud.Address, next string) error
 		return err
 	}
 	for _, id := range []string{was.InterfaceID, next} {
-		if id == "" {
-			continue
-		}
-		if err := tx.touch(ctx, a.AccountID, "interface", id); err != nil {
-			return err
+		if id != "" {
+			tx.touch(a.AccountID, "interface", id)
 		}
 	}
 	return nil

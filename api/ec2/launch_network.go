@@ -288,8 +288,10 @@ func checkInSubnet(sub cloud.Subnet, ip netip.Addr) error {
 }
 
 // macOf returns the MAC address of an interface: locally administered, made of
-// the id, so that it is known wherever the id is.
+// the id, so that it is known wherever the id is; of its end, for ids that were
+// made together begin alike.
 func macOf(eni string) string {
-	hex := strings.TrimPrefix(eni, "eni-") + "0000000000"
+	hex := "0000000000" + strings.TrimPrefix(eni, "eni-")
+	hex = hex[len(hex)-10:]
 	return "02:" + hex[0:2] + ":" + hex[2:4] + ":" + hex[4:6] + ":" + hex[6:8] + ":" + hex[8:10]
 }

@@ -47,7 +47,7 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 		return nil, err
 	}
 	if public.IsValid() {
-		if err := tx.PutAddress(ctx, autoAddress(tx, &have[0].Interface, l.public, public)); err != nil {
+		if err := tx.AddAddress(ctx, autoAddress(tx, &have[0].Interface, l.public, public)); err != nil {
 			return nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,7 +13,8 @@ import (
 // sim.Network. Methods are idempotent and may be called at once.
 type Network interface {
 	// Apply makes the network match c: routers, ports, filters, names. It
-	// does all it can and returns all that failed, joined. Cost follows what
+	// does all it can and returns all that failed, joined; what failed of one
+	// router alone is a RouterError. Cost follows what
 	// changed since the last Apply. A port's filters are in place before its
 	// tap can pass a packet.
 	Apply(ctx context.Context, c Config) error
@@ -31,6 +33,33 @@ type Network interface {
 	// Close stops answering DHCP, DNS and metadata, and leaves routers and
 	// traffic as they are: restarting eucad must not disturb a guest.
 	Close() error
+}
+
+// A RouterError is what failed of one router. The others are not affected.
+type RouterError struct {
+	Router string // its id
+	Err    error
+}
+
+func (e *RouterError) Error() string { return "router " + e.Router + ": " + e.Err.Error() }
+func (e *RouterError) Unwrap() error { return e.Err }
+
+// Concerns returns what of an error of Apply's stands in the way of a router:
+// nil when all of it is about others.
+func Concerns(err error, router string) error {
+	switch e := err.(type) {
+	case *RouterError:
+		if e.Router != router {
+			return nil
+		}
+	case interface{ Unwrap() []error }:
+		var errs []error
+		for _, err := range e.Unwrap() {
+			errs = append(errs, Concerns(err, router))
+		}
+		return errors.Join(errs...)
+	}
+	return err
 }
 
 // Stats are counters since the tap was made, from the guest's point of view.

@@ -236,7 +236,9 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 	}
 	for id, r := range f.routers {
 		if !want[id] {
-			errs = append(errs, f.remove(r))
+			if err := f.remove(r); err != nil {
+				errs = append(errs, &RouterError{id, err})
+			}
 		}
 	}
 	if err := f.setPublic(c.Public); err != nil {
@@ -248,7 +250,7 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 			break
 		}
 		if err := f.applyRouter(cfg); err != nil {
-			errs = append(errs, fmt.Errorf("router %s: %w", cfg.ID, err))
+			errs = append(errs, &RouterError{cfg.ID, err})
 		}
 	}
 	ports := map[string]*router{}

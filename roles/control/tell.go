@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"eucad/roles/plan"
 	"eucad/store"
@@ -142,7 +141,7 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 			to(name).Drop = d.volumes
 		}
 	}
-	c.markSent(starts, time.Now().UTC()) // a report may come before Deliver returns
+	c.markSent(starts, c.db.Now()) // a report may come before Deliver returns
 	all := c.joined(nil)
 	for name := range nodes {
 		if only != nil && nodes[name] != nil {
