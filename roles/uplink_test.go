@@ -155,6 +155,19 @@ func (h *testHost) reaches() {
 	h.f.eventually(func() bool { err = h.hello(); return err == nil }, func() string { return fmt.Sprint(err) })
 }
 
+// gossips waits until the head, where it is now, and its three pool mates see each
+// other: then they know that who stops has left, and need not wait until it is dead.
+func (f *testFront) gossips(head *testHost) {
+	f.t.Helper()
+	f.eventually(func() bool {
+		seen := false
+		for _, m := range f.Hosts().Members() {
+			seen = seen || m.Name == "h1" && m.Address == head.addr.String()
+		}
+		return seen && len(head.pools.Members()) == 5 // it is in two pools
+	}, func() string { return fmt.Sprint(f.Hosts().Members(), head.pools.Members()) })
+}
+
 func (f *testFront) eventually(is func() bool, else_ func() string) {
 	f.t.Helper()
 	for limit := time.Now().Add(2 * time.Minute); !is(); time.Sleep(50 * time.Millisecond) {
@@ -174,12 +187,16 @@ func TestFindsWhoMoved(t *testing.T) {
 	n1, n2 := f.join(peer.Node, "n1", head.addr), f.join(peer.Node, "n2", f.addr) // n2 goes to the front end by itself
 	n1.reaches()
 	n2.reaches()
-	f.eventually(func() bool { return len(head.pools.Members()) >= 4 }, func() string { return fmt.Sprint(head.pools.Members()) })
+	hosts := plan.Hosts{Hosts: map[string]plan.Host{}}
+	for _, h := range []*testHost{head, n1, n2} {
+		hosts.Hosts[h.creds.Identity().Name] = plan.Host{Zone: "az1", Addr: h.addr.String()}
+	}
+	n2.know(hosts) // by its plan
+	f.gossips(head)
 
 	head.stop()
 	head.addr = freeAddr()
-	head.start(plan.Hosts{Hosts: map[string]plan.Host{
-		"h1": {Zone: "az1"}, "n1": {Zone: "az1", Addr: n1.addr.String()}, "n2": {Zone: "az1", Addr: n2.addr.String()}}})
+	head.start(hosts)
 	head.reaches()
 	n1.reaches()
 	kept, err := peer.LoadCredentials(n1.dir)
@@ -190,6 +207,7 @@ func TestFindsWhoMoved(t *testing.T) {
 		t.Errorf("n1 has kept %s as the head's address, want %s", at, head.addr)
 	}
 
+	f.gossips(head)
 	f.stop()
 	f.addr = freeAddr()
 	f.start()
