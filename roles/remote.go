@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,8 @@ type remote struct {
 	peers netip.AddrPort // where other hosts reach us
 	wire  *wire
 	cache *disk.Cache
+
+	refuses atomic.Value // string: why the plan is not taken; "" when it is
 
 	headAt     string       // of holdLease alone: where the zone's head is reached,
 	headClient *peer.Client // if we did not join there
@@ -256,8 +259,10 @@ func (r *remote) follow(ctx context.Context) error {
 				return err
 			}
 			if err := r.host.agent.Take(m); err != nil {
+				r.refuses.Store(err.Error())
 				return err
 			}
+			r.refuses.Store("")
 			if m.Hosts != nil {
 				r.know(r.host.agent.Hosts())
 				return r.routeToHead()
@@ -309,12 +314,14 @@ func (r *remote) routeToHead() error {
 func (r *remote) greet(ctx context.Context) error {
 	var said time.Time // when the front end last took a hello
 	refused := ""      // as it was logged
+	refuses := ""      // as the front end was told
 	for {
 		var err error
+		now, _ := r.refuses.Load().(string)
 		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not make this host look lost
-		if time.Since(said) > helloEvery {
-			if err = r.hello(call); err == nil {
-				said = time.Now()
+		if time.Since(said) > helloEvery || refuses != now {
+			if err = r.hello(call, now); err == nil {
+				said, refuses = time.Now(), now
 			}
 		} else {
 			err = r.up.Call(call, "POST", plan.LeasePath, struct{}{}, nil)
@@ -343,8 +350,8 @@ func (r *remote) greet(ctx context.Context) error {
 	}
 }
 
-func (r *remote) hello(ctx context.Context) error {
-	in := plan.Hello{Version: Version, Net: r.wire.net(r.peers)}
+func (r *remote) hello(ctx context.Context, refuses string) error {
+	in := plan.Hello{Version: Version, Net: r.wire.net(r.peers), Refuses: refuses}
 	if r.host.driver != nil {
 		has, err := r.host.driver.Host(ctx)
 		if err != nil {

@@ -31,6 +31,7 @@ var MeshPrefix = netip.MustParsePrefix("100.126.0.0/16")
 type Hello struct {
 	Version string
 	Net     cloud.Net
+	Refuses string        `json:",omitempty"` // why it does not take the plan that it was sent
 	Node    *NodeHello    `json:",omitempty"` // it runs guests
 	Cluster *ClusterHello `json:",omitempty"` // it is a zone's head
 }
@@ -61,11 +62,6 @@ const (
 
 	ConsolePath = "/console/" // of a node, and an instance id
 )
-
-// A Lease is the front end's word that it has heard of a host.
-type Lease struct {
-	Seconds int // for which the host counts as there
-}
 
 // A Console is what a guest last wrote to its serial port.
 type Console struct {
