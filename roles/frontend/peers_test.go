@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -206,5 +207,40 @@ func TestGossipAddress(t *testing.T) {
 		t.Errorf("with nobody known it is at %s", at)
 	case err != nil && !strings.Contains(err.Error(), "name the one that other hosts of the cloud reach"):
 		t.Error(err)
+	}
+}
+
+// Messages have fields that the previous version does not send, and the next one
+// sends others that we do not know.
+func TestOtherMinorVersions(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	creds := s.join(peer.Cluster, "az1", "v1").creds
+	for version, hello := range map[string]string{
+		"1.1.4": `{"Version":"1.1.4","Net":{"Addr":"127.0.0.1:9"},"Cluster":{"Regime":"edge"}}`,
+		"1.3.0": `{"Version":"1.3.0","Net":{"Addr":"127.0.0.1:9","Wave":7},"Cluster":{"Regime":"head","Phase":{"Of":"moon"}},"Future":[1]}`,
+	} {
+		c := s.client(creds, version)
+		var answer struct{}
+		if err := c.Call(t.Context(), "POST", plan.HelloPath, json.RawMessage(hello), &answer); err != nil {
+			t.Errorf("hello of %s: %v", version, err)
+		}
+		if got := s.cluster("az1"); got.Version != version || got.Net.Addr != "127.0.0.1:9" {
+			t.Errorf("after the hello of %s the cluster is %+v", version, got)
+		}
+		told := errors.New("told")
+		err := c.Watch(t.Context(), plan.PlanPath, "", func(_ string, data json.RawMessage) error {
+			var m plan.Message
+			if err := json.Unmarshal(data, &m); err != nil {
+				return err
+			}
+			return told
+		})
+		if err != told {
+			t.Errorf("plan of %s: %v", version, err)
+		}
+	}
+	for version, words := range map[string]string{"1.0.9": "eucad 1.0.9 is too old for 1.2.0: bring it to 1.1 first"} {
+		refused(t, s.client(creds, version).Call(t.Context(), "POST", plan.LeasePath, struct{}{}, nil), words)
 	}
 }
