@@ -48,9 +48,9 @@ type frontEnd struct {
 
 // openFrontEnd opens the store in file. New volumes are in the pool volumes;
 // heads are those of the zones, nil for a cloud whose nodes are never lost.
-func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int, volumes string, heads control.Fencer) *frontEnd {
+func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int, volumes string, heads control.Fencer, options ...store.Option) *frontEnd {
 	t.Helper()
-	db, err := store.Open(file)
+	db, err := store.Open(file, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
