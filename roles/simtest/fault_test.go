@@ -195,7 +195,13 @@ func (w *world) addNode(h *host) {
 	if err := os.Remove(h.keep); err != nil && !errors.Is(err, os.ErrNotExist) {
 		w.t.Fatal(err)
 	}
-	w.front.write(func(tx store.Tx) error { return tx.PutNode(context.Background(), h.row) })
+	w.front.write(func(tx store.Tx) error { // as roles/frontend does
+		row := h.row
+		if err := tx.TurnFence(context.Background(), &row, false); err != nil {
+			return err
+		}
+		return tx.PutNode(context.Background(), row)
+	})
 	h.boot()
 }
 
