@@ -3,6 +3,7 @@ package simtest
 import (
 	"context"
 	"net/netip"
+	"regexp"
 
 	"eucad/hyper"
 	"eucad/store"
@@ -69,6 +70,7 @@ func (w *world) check() {
 	t := w.table()
 	w.checkAddresses(&t)
 	w.checkUse(&t)
+	w.checkDescribed(&t)
 	running := map[string]string{}
 	for _, h := range w.hosts {
 		for id, s := range h.machines() {
@@ -142,6 +144,28 @@ func (w *world) checkAddresses(t *table) {
 			w.failf("%s and %s are both %s", a.ID, other, a.IP)
 		}
 		public[a.IP] = a.ID
+	}
+}
+
+var described = regexp.MustCompile(`(?s)<instanceId>(i-[0-9a-f]{17})</instanceId>.*?<instanceState><code>\d+</code><name>([a-z-]+)</name>`)
+
+// checkDescribed compares what users see with what is stored.
+func (w *world) checkDescribed(t *table) {
+	for _, account := range w.front.accounts {
+		_, body := w.front.call(account, "DescribeInstances")
+		seen := map[string]string{}
+		for _, m := range described.FindAllStringSubmatch(body, -1) {
+			seen[m[1]] = m[2]
+		}
+		for id, i := range t.instances {
+			if i.AccountID == account && seen[id] != string(i.State) {
+				w.failf("%s is %s, and described as %q", id, i.State, seen[id])
+			}
+			delete(seen, id)
+		}
+		if len(seen) > 0 {
+			w.failf("described and not there: %v", seen)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"eucad/store/cloud"
 )
 
 // A client uses the cloud as the seed says, and remembers what it was told.
@@ -24,7 +26,7 @@ type owned struct{ account, id string }
 func (c *client) step() {
 	r, f := c.w.rand, c.w.front
 	account := f.accounts[r.IntN(len(f.accounts))]
-	switch r.IntN(16) {
+	switch r.IntN(19) {
 	case 0, 1, 2, 3:
 		c.launch(account)
 	case 4:
@@ -56,8 +58,20 @@ func (c *client) step() {
 	case 13, 14:
 		c.address(account)
 	case 15:
-		if a, ok := pick(c, c.elastic); ok {
-			c.do(a.account, "DisassociateAddress", "AssociationId", c.association(a))
+		c.disassociate()
+	case 16:
+		if g, ok := pick(c, c.groups); ok {
+			if code, _ := c.do(g.account, "DeleteSecurityGroup", "GroupId", g.id); code == 200 {
+				c.groups = slices.DeleteFunc(c.groups, func(o owned) bool { return o == g })
+			}
+		}
+	case 17:
+		if i, ok := pick(c, c.instances); ok {
+			c.do(i.account, "CreateTags", "ResourceId.1", i.id, "Tag.1.Key", "Name", "Tag.1.Value", fmt.Sprint("name", r.IntN(100)))
+		}
+	case 18:
+		if i, ok := pick(c, c.instances); ok {
+			c.do(i.account, "ModifyInstanceMaintenanceOptions", "InstanceId", i.id, "AutoRecovery", []string{"default", "disabled"}[r.IntN(2)])
 		}
 	}
 }
@@ -73,6 +87,9 @@ func (c *client) launch(account string) {
 	}
 	if r.IntN(4) == 0 {
 		args = append(args, "InstanceInitiatedShutdownBehavior", "terminate")
+	}
+	if r.IntN(6) == 0 { // the volume outlives it
+		args = append(args, "BlockDeviceMapping.1.DeviceName", "/dev/sda1", "BlockDeviceMapping.1.Ebs.DeleteOnTermination", "false")
 	}
 	closed := c.w.cordoned()
 	code, body := c.do(account, "RunInstances", args...)
@@ -115,15 +132,21 @@ func (c *client) cutOff() {
 		code int
 		body string
 	}
-	first := make(chan answer, 1)
-	go func(f *frontEnd) {
+	first, f := make(chan answer, 1), c.w.front
+	call := func() {
 		code, body := f.call(account, "RunInstances", args...)
 		first <- answer{code, body}
-	}(c.w.front)
-	for range c.w.rand.IntN(20) {
-		runtime.Gosched()
 	}
-	c.w.restartFrontEnd()
+	if c.w.rand.IntN(3) > 0 {
+		go call()
+		for range c.w.rand.IntN(20) {
+			runtime.Gosched()
+		}
+		c.w.restartFrontEnd()
+	} else { // it got there when the store was closed already
+		c.w.restartFrontEnd()
+		call()
+	}
 	was := <-first
 	c.w.logf("cut off RunInstances: %d", was.code)
 	closed := c.w.cordoned()
@@ -152,14 +175,12 @@ func (c *client) each(action string, args ...string) {
 	}
 }
 
-// association returns the id of what an address is associated by.
-func (c *client) association(a owned) string {
-	for _, v := range c.w.table().addresses {
-		if v.ID == a.id && v.AssociationID != "" {
-			return v.AssociationID
-		}
+// disassociate takes an address off its instance.
+func (c *client) disassociate() {
+	elastic := slices.DeleteFunc(c.w.table().addresses, func(a cloud.Address) bool { return a.AssociationID == "" || a.Auto })
+	if a, ok := pick(c, elastic); ok {
+		c.do(a.AccountID, "DisassociateAddress", "AssociationId", a.AssociationID)
 	}
-	return "eipassoc-00000000000000000"
 }
 
 func (c *client) address(account string) {
