@@ -57,6 +57,9 @@ func (w *world) checkEnd() {
 		}
 	}
 	for _, a := range t.addresses {
+		if i := t.instances[a.InstanceID]; a.Auto && !i.Holds() {
+			w.failf("%s was given to an instance that is %q, and not given back", a.IP, i.State)
+		}
 		if gone(a.InstanceID) {
 			w.failf("%s is of %s, which is gone", a.ID, a.InstanceID)
 		}
@@ -69,6 +72,32 @@ func (w *world) checkEnd() {
 	w.checkAsked(&t)
 	w.checkOpen(&t)
 	w.checkNetworks(&t)
+}
+
+// checkEmpty looks whether anything is left of instances that are all ended.
+func (w *world) checkEmpty() {
+	t := w.table()
+	for _, i := range t.instances {
+		if i.State != cloud.Terminated {
+			w.failf("%s is %s, and was to be terminated", i.ID, i.State)
+		}
+	}
+	for _, n := range t.interfaces {
+		w.failf("%s is left", n.ID)
+	}
+	for _, h := range w.hosts {
+		if all := h.machines(); len(all) > 0 {
+			w.failf("%s has %v left", h.row.Name, all)
+		}
+		if r, p := h.net.Config().Routers, h.net.Plugged(); len(r)+len(p) > 0 {
+			w.failf("%s has routers %v and ports %v left", h.row.Name, r, p)
+		}
+	}
+	for name, u := range t.use {
+		if u.Instances != 0 || u.CPUs != 0 || u.MemoryMiB != 0 {
+			w.failf("%s is used by nobody, and says %+v", name, u)
+		}
+	}
 }
 
 // checkAsked looks whether what was asked for and accepted has come to its end

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"regexp"
+	"strings"
+	"time"
 
 	"eucad/hyper"
 	"eucad/store"
@@ -71,6 +73,7 @@ func (w *world) check() {
 	w.checkAddresses(&t)
 	w.checkUse(&t)
 	w.checkDescribed(&t)
+	w.checkDeadlines(&t)
 	running := map[string]string{}
 	for _, h := range w.hosts {
 		for id, s := range h.machines() {
@@ -144,6 +147,38 @@ func (w *world) checkAddresses(t *table) {
 			w.failf("%s and %s are both %s", a.ID, other, a.IP)
 		}
 		public[a.IP] = a.ID
+	}
+}
+
+// A stay is one of an instance in the state pending.
+type stay struct {
+	since time.Time // as stored
+	seen  time.Time // by us, which may be later
+}
+
+// checkDeadlines looks whether launches are given up in time, and not before,
+// whatever clocks say.
+func (w *world) checkDeadlines(t *table) {
+	const slack = time.Minute
+	for id, i := range t.instances {
+		was, waited := w.stays[id]
+		switch {
+		case i.State == cloud.Pending && (!waited || !was.since.Equal(i.Since)):
+			w.stays[id] = stay{i.Since, time.Now()}
+		case i.State == cloud.Pending:
+			from := was.seen
+			if w.front.start.After(from) { // waits begin anew with the front end
+				from = w.front.start
+			}
+			if d := time.Since(from); d > launchTime+slack {
+				w.failf("%s is pending for %v", id, d)
+			}
+		case waited:
+			if d := time.Since(was.seen); i.Reason != nil && strings.Contains(i.Reason.Message, "not running after") && d < launchTime-slack {
+				w.failf("%s was given up after %v: %s", id, d, i.Reason.Message)
+			}
+			delete(w.stays, id)
+		}
 	}
 }
 

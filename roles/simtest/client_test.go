@@ -167,6 +167,36 @@ func (c *client) cutOff() {
 	c.launched(account, token, ids, closed)
 }
 
+// endAll terminates all instances there are.
+func (c *client) endAll() {
+	for id, i := range c.w.table().instances {
+		if code, body := c.do(i.AccountID, "TerminateInstances", "InstanceId.1", id); code != 200 {
+			c.w.failf("terminate %s: %d %s", id, code, body)
+		}
+		c.asked[id] = "TerminateInstances"
+	}
+}
+
+// launchAnew has an instance run in each zone, as must be possible in a cloud
+// in which all works and nothing runs.
+func (c *client) launchAnew() {
+	for _, h := range c.w.hosts {
+		if c.w.cordoned()[h.row.Name] {
+			c.w.cordon(h)
+		}
+	}
+	for _, zone := range c.w.zones {
+		account := c.w.front.accounts[0]
+		code, body := c.do(account, "RunInstances", "ImageId", c.w.front.image, "InstanceType", "t2.nano", "MinCount", "1", "MaxCount", "1",
+			"Placement.AvailabilityZone", zone)
+		if code != 200 {
+			c.w.failf("launch in %s: %d %s", zone, code, body)
+			continue
+		}
+		c.launched(account, zone, all(instanceID, body), nil)
+	}
+}
+
 func (c *client) each(action string, args ...string) {
 	if i, ok := pick(c, c.instances); ok {
 		if code, _ := c.do(i.account, action, append(args, "InstanceId.1", i.id)...); code == 200 && action != "RebootInstances" {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -145,6 +146,13 @@ func (h *host) boot() {
 		Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(ctx context.Context, s []plan.Status) error { return h.send(a)(ctx, s) },
 	})
+	if h.full { // what is kept can be read all the same
+		h.w.diskFails(h)
+		defer func() {
+			synctest.Wait()
+			h.w.diskFails(h)
+		}()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })

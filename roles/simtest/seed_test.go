@@ -32,6 +32,8 @@ const (
 	slowSeeds  = 200              // with EUCAD_SLOW
 	leaseEvery = 3 * time.Second  // as in roles
 	settled    = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
+	launchTime = 10 * time.Minute // as in roles/control
+	longWait   = 12 * time.Minute // in which deadlines pass
 )
 
 func TestMain(m *testing.M) {
@@ -95,6 +97,7 @@ type world struct {
 	calm   bool         // nothing fails any more
 	start  time.Time
 	broken bool
+	stays  map[string]stay // by instance
 }
 
 type lateReport struct {
@@ -105,6 +108,7 @@ type lateReport struct {
 func newWorld(t *testing.T, seed uint64, dir string) *world {
 	w := &world{t: t, seed: seed, file: dir + "/eucad.db", start: time.Now()}
 	w.throw()
+	w.stays = map[string]stay{}
 	w.network, w.hasty, w.heads = seed/2%2 == 1, seed%4 == 0, newHeads(seed)
 	w.openFrontEnd()
 	w.client = &client{w: w, tokens: map[string]string{}, asked: map[string]string{}}
@@ -174,13 +178,24 @@ func (w *world) play(steps int) {
 		w.addNode(h)
 		h.mend()
 	}
+	w.settle()
+	w.checkEnd()
+	w.client.endAll()
+	w.settle()
+	w.checkEmpty()
+	w.client.launchAnew()
+	w.settle()
+	w.checkEnd()
+}
+
+// settle lets everything come to its end.
+func (w *world) settle() {
 	for end, tick := time.Now().Add(settled), 100*time.Millisecond; time.Now().Before(end); tick = min(tick*5/4, 10*time.Second) {
 		time.Sleep(tick)
 		w.carry()
 		synctest.Wait()
 	}
 	w.check()
-	w.checkEnd()
 }
 
 func (w *world) end() {
@@ -234,7 +249,7 @@ func (w *world) step() {
 	case n < 74:
 		w.restartFrontEnd()
 	case n < 75:
-		w.pass(time.Minute)
+		w.pass([]time.Duration{time.Minute, longWait}[w.rand.IntN(2)])
 	case n < 78 && w.network:
 		w.headFails(w.zones[w.rand.IntN(len(w.zones))])
 	case n < 80 && w.network:

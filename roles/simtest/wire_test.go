@@ -22,6 +22,10 @@ func (w *world) carry() {
 		}
 		for h.session != nil && !w.chance(3) {
 			if w.chance(40) {
+				if w.rand.IntN(2) == 0 { // and the front end does not see it yet
+					h.dialAgain()
+					continue
+				}
 				w.logf("session of %s breaks", h.row.Name)
 				h.hangUp()
 				break
