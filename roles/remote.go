@@ -43,6 +43,7 @@ type remote struct {
 	up     *peer.Client   // the front end's peer API, by way of the head if that is how we joined
 	joined *peer.Client   // the host that we joined itself
 	zone   *cluster.Head  // nil: this host is no zone's head
+	own    netip.Prefix   // public addresses of that zone's own; the zero Prefix: it has the cloud's
 	at     string         // where we joined, host:port
 	peers  netip.AddrPort // where other hosts reach us
 	wire   *wire
@@ -65,7 +66,7 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	if err := json.Unmarshal(r.creds.Welcome().More, &w); err != nil {
 		return fmt.Errorf("what the front end told this host when it joined: %w", err)
 	}
-	r.c.PublicRange = w.PublicRange
+	r.own, r.c.PublicRange = c.PublicRange, w.PublicRange
 	id, address := r.creds.Server()
 	r.at = address
 	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
@@ -294,6 +295,7 @@ func (r *remote) routeToHead() error {
 // still there.
 func (r *remote) greet(ctx context.Context) error {
 	var said time.Time // when the front end last took a hello
+	refused := ""      // as it was logged
 	for {
 		var err error
 		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not make this host look lost
@@ -306,14 +308,21 @@ func (r *remote) greet(ctx context.Context) error {
 		}
 		cancel()
 		wait := leaseEvery
-		if err != nil && ctx.Err() == nil {
-			if code := peer.ErrorCode(err); code != "" && code != peer.Unreachable {
+		switch code := peer.ErrorCode(err); {
+		case ctx.Err() != nil:
+		case code != "" && code != peer.Unreachable:
+			if now := err.Error(); now != refused {
 				slog.Error("the front end refuses this host", "err", err)
-				wait = 2 * leaseEvery // within plan.LeaseTime: it may have been a mishap
-			} else {
-				slog.Debug("the front end does not answer", "err", err)
+				refused = now
 			}
+			wait = 2 * leaseEvery // within plan.LeaseTime: it may have been a mishap
+			said = time.Time{}
+		case err != nil:
+			slog.Debug("the front end does not answer", "err", err)
 			said = time.Time{} // it may be another one, or have lost what it knew
+		case refused != "":
+			slog.Info("the front end takes this host again")
+			refused = ""
 		}
 		if !pause(ctx, wait) {
 			return nil
@@ -331,7 +340,7 @@ func (r *remote) hello(ctx context.Context) error {
 		in.Node = &plan.NodeHello{Arch: has.Arch, Kind: has.Kind, Host: capacity(has)}
 	}
 	if r.zone != nil {
-		in.Cluster = &plan.ClusterHello{Regime: plan.Regime(r.c.Regime)}
+		in.Cluster = &plan.ClusterHello{Regime: plan.Regime(r.c.Regime), PublicRange: r.own}
 	}
 	return r.up.Call(ctx, "POST", plan.HelloPath, in, nil)
 }

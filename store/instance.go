@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"eucad/store/cloud"
 )
@@ -55,11 +54,23 @@ func (rx Rx) InstancesOnNode(ctx context.Context, node string) ([]cloud.Instance
 	return instances.query(ctx, rx, instancesOnNode, node)
 }
 
-var instancesGone = "SELECT body FROM instance WHERE state = 'terminated' AND since < ? LIMIT 1000"
-
-// InstancesGone returns up to 1000 instances that were terminated before t.
-func (rx Rx) InstancesGone(ctx context.Context, t time.Time) ([]cloud.Instance, error) {
-	return instances.query(ctx, rx, instancesGone, t.UnixMilli())
+// InstancesTerminated returns the ids of all instances, of every account, that
+// are terminated.
+func (rx Rx) InstancesTerminated(ctx context.Context) ([]string, error) {
+	rows, err := rx.c.query(ctx, `SELECT id FROM instance WHERE state = 'terminated'`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ids []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 // PutInstance adds or replaces i.

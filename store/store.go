@@ -40,8 +40,10 @@ type DB struct {
 	sql   *sql.DB
 	seal  sealer
 	read  chan *conn // idle readers
+	write *conn      // of the writer
 	queue chan *write
 	rev   atomic.Uint64 // of the last committed change
+	now   func() time.Time
 	stop  chan struct{}
 	done  chan struct{}
 
@@ -57,9 +59,16 @@ type write struct {
 	done chan struct{}
 }
 
+// An Option changes how a store works.
+type Option func(*DB)
+
+// WithClock has transactions take their time from now, which may run at once
+// with itself, and not from the host's clock.
+func WithClock(now func() time.Time) Option { return func(db *DB) { db.now = now } }
+
 // Open opens the store in the file name and brings its schema up to date. A
 // name of ":memory:" is not supported: use a temporary directory.
-func Open(name string) (*DB, error) {
+func Open(name string, options ...Option) (*DB, error) {
 	dsn := "file:" + (&url.URL{Path: name}).EscapedPath() + "?" + url.Values{"_pragma": {
 		fmt.Sprintf("busy_timeout(%d)", lockWait.Milliseconds()),
 		"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
@@ -87,9 +96,13 @@ func Open(name string) (*DB, error) {
 		seal:  seal,
 		read:  make(chan *conn, readers),
 		queue: make(chan *write, queueMax),
+		now:   time.Now,
 		stop:  make(chan struct{}),
 		done:  make(chan struct{}),
 		watch: make(chan struct{}),
+	}
+	for _, o := range options {
+		o(d)
 	}
 	if err := d.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), db.Close())
@@ -104,6 +117,7 @@ func (db *DB) start() error {
 	if err != nil {
 		return err
 	}
+	db.write = w
 	if err := migrate(ctx, w); err != nil {
 		return err
 	}
@@ -126,12 +140,21 @@ func (db *DB) start() error {
 	return nil
 }
 
-// Close ends the writer after what it has begun and closes the database.
+// Close ends the writer after what it has begun, waits for readers, and closes
+// the database.
 func (db *DB) Close() error {
 	close(db.stop)
 	<-db.done
-	return db.sql.Close()
+	errs := []error{db.write.close()}
+	for range readers {
+		errs = append(errs, (<-db.read).close())
+	}
+	return errors.Join(append(errs, db.sql.Close())...)
 }
+
+// Now returns what the clock on the wall says, in UTC: for what people read.
+// It may be set at any time. To wait, measure what passes (package time's Since).
+func (db *DB) Now() time.Time { return db.now().UTC() }
 
 // Rev returns the revision of the last committed change.
 func (db *DB) Rev() uint64 { return db.rev.Load() }
@@ -158,7 +181,7 @@ func (db *DB) Read(ctx context.Context, fn func(Rx) error) error {
 		return err
 	}
 	defer c.exec(ctx, `ROLLBACK`)
-	return fn(Rx{c: c, now: time.Now().UTC()})
+	return fn(Rx{c: c, now: db.Now()})
 }
 
 var errClosed = cloud.Faultf("Unavailable", "The service is shutting down; try again.")
@@ -213,7 +236,7 @@ func (db *DB) batch(c *conn, first *write) {
 		all = append(all, w)
 		if err == nil {
 			if w.err = w.ctx.Err(); w.err == nil {
-				rev, w.err = c.savepoint(w, rev)
+				w.err = c.savepoint(w, db.Now())
 			}
 			if full(w.err) { // SQLite may have rolled back everything by itself
 				err = w.err
@@ -227,6 +250,9 @@ func (db *DB) batch(c *conn, first *write) {
 			}
 		}
 	}
+	if err == nil {
+		rev, err = c.keepChanges(ctx, rev)
+	}
 	if err == nil && rev/changeCut != db.rev.Load()/changeCut {
 		err = c.exec(ctx, `DELETE FROM change WHERE rev < ?`, int64(rev)-changeMax)
 	}
@@ -234,7 +260,7 @@ func (db *DB) batch(c *conn, first *write) {
 		err = c.exec(ctx, `COMMIT`)
 	}
 	if err != nil {
-		c.fleet = nil
+		c.fleet, c.changes, c.changed = nil, c.changes[:0], 0
 		c.exec(ctx, `ROLLBACK`)
 		for _, w := range all {
 			w.err = storeFault(err)
@@ -266,6 +292,12 @@ func full(err error) bool {
 		return true
 	}
 	return false
+}
+
+// taken reports whether err says that a row with this key is there already.
+func taken(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 }
 
 // storeFault turns a failure of the disk below the store into what a caller

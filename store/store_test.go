@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -49,6 +51,22 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A store that is closed has nothing open any more: the last one to close it
+// puts the log back into the database.
+func TestCloseClosesAll(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "db")
+	db, err := Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(name + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the log is still there: %v", err)
+	}
 }
 
 func TestDryRun(t *testing.T) {

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,7 +13,8 @@ import (
 // sim.Network. Methods are idempotent and may be called at once.
 type Network interface {
 	// Apply makes the network match c: routers, ports, filters, names. It
-	// does all it can and returns all that failed, joined. Cost follows what
+	// does all it can and returns all that failed, joined; what failed of one
+	// router alone is a RouterError. Cost follows what
 	// changed since the last Apply. A port's filters are in place before its
 	// tap can pass a packet.
 	Apply(ctx context.Context, c Config) error
@@ -33,10 +35,40 @@ type Network interface {
 	Close() error
 }
 
+// A RouterError is what failed of one router. The others are not affected.
+type RouterError struct {
+	Router string // its id
+	Err    error
+}
+
+func (e *RouterError) Error() string { return "router " + e.Router + ": " + e.Err.Error() }
+func (e *RouterError) Unwrap() error { return e.Err }
+
+// Concerns returns what of an error of Apply's stands in the way of a router:
+// nil when all of it is about others.
+func Concerns(err error, router string) error {
+	switch e := err.(type) {
+	case *RouterError:
+		if e.Router != router {
+			return nil
+		}
+	case interface{ Unwrap() []error }:
+		var errs []error
+		for _, err := range e.Unwrap() {
+			errs = append(errs, Concerns(err, router))
+		}
+		return errors.Join(errs...)
+	}
+	return err
+}
+
 // Stats are counters since the tap was made, from the guest's point of view.
 type Stats struct {
 	RxBytes, RxPackets, TxBytes, TxPackets uint64
 }
+
+// Transit is the default of Options.Transit, of RFC 6598's shared space.
+var Transit = netip.MustParsePrefix("100.127.0.0/16")
 
 // Options say how a Fabric meets the host's network. The zero value works.
 type Options struct {
@@ -48,7 +80,7 @@ type Options struct {
 	PublicInterface string // device whose network PublicPrefix belongs to; ARP for ports' public addresses is answered there
 
 	// Transit is cut into small links between the host and each router;
-	// default 100.127.0.0/16 (of RFC 6598's shared space). It must be the same on
+	// default Transit. It must be the same on
 	// all hosts: a gateway's packets come from its last link, which no host makes.
 	Transit netip.Prefix
 

@@ -26,6 +26,7 @@ type Network struct {
 
 type port struct {
 	open, plugged bool
+	late          bool // it could not be plugged, and Apply sees to it
 }
 
 var _ fabric.Network = (*Network)(nil)
@@ -77,14 +78,30 @@ func (n *Network) Apply(ctx context.Context, c fabric.Config) error {
 			now = append(now, r)
 			continue
 		}
-		errs = append(errs, fmt.Errorf("router %s: %w", r.ID, err))
+		errs = append(errs, &fabric.RouterError{Router: r.ID, Err: err})
 		if r, ok := old[r.ID]; ok {
 			now = append(now, r)
 		}
 	}
-	n.config.Routers = now
+	n.config = fabric.Config{Routers: now, Public: c.Public}
 	n.applied++
 	n.sweep()
+	return errors.Join(append(errs, n.plugLate(ctx))...)
+}
+
+// plugLate plugs the ports that machines have open and that could not be plugged.
+func (n *Network) plugLate(ctx context.Context) error {
+	var errs []error
+	for _, r := range n.config.Routers {
+		for _, p := range r.Ports {
+			if !n.ports[p.ID].late {
+				continue
+			}
+			if err := n.plug(ctx, p.ID); err != nil {
+				errs = append(errs, &fabric.RouterError{Router: r.ID, Err: err})
+			}
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -112,8 +129,7 @@ func (n *Network) OpenPort(ctx context.Context, p fabric.Port) error {
 	if n.ports[p.ID] == nil {
 		n.ports[p.ID] = &port{}
 	}
-	n.ports[p.ID].open = true
-	n.ports[p.ID].plugged = false
+	*n.ports[p.ID] = port{open: true}
 	return nil
 }
 
@@ -121,7 +137,14 @@ func (n *Network) OpenPort(ctx context.Context, p fabric.Port) error {
 func (n *Network) Plug(ctx context.Context, id string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.plug(ctx, id)
+}
+
+func (n *Network) plug(ctx context.Context, id string) error {
 	if err := n.may(ctx, "plug", id); err != nil {
+		if p := n.ports[id]; p != nil {
+			p.late = p.open && !p.plugged
+		}
 		return fmt.Errorf("plug %s: %w", id, err)
 	}
 	switch p := n.ports[id]; {
@@ -130,7 +153,7 @@ func (n *Network) Plug(ctx context.Context, id string) error {
 	case !p.open:
 		return fmt.Errorf("plug %s: no machine has its tap open", id)
 	default:
-		p.plugged = true
+		p.plugged, p.late = true, false
 	}
 	return nil
 }

@@ -43,4 +43,11 @@ func TestFault(t *testing.T) {
 	if got := n.Plugged(); len(got) != 1 || got[0] != r.Ports[0].ID {
 		t.Errorf("plugged = %v", got)
 	}
+	n.SetFault(nil)
+	if err := n.Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.Plugged(); len(got) != 2 {
+		t.Errorf("Apply does not plug what could not be plugged before: only %v", got)
+	}
 }

@@ -23,6 +23,9 @@ const (
 	routine    = 5 * time.Second // between passes that look for missed deadlines
 	changesMax = 4096            // lines of the change feed that one pass reads
 	batchMax   = 256             // machines that one transaction reads or writes
+
+	lookLong  = 20 * time.Millisecond // for reading all instances that wait: some 1,000 of them
+	lookShare = 10                    // then it takes no more than this part of the time
 )
 
 // A Node takes its plan.
@@ -43,6 +46,10 @@ type Control struct {
 	nodes  map[string]*node
 	sent   map[string]sent // starts whose node was told, and whose history does not yet say so
 	leases leases
+	waited waited
+
+	listed listed // of the pass alone
+	look   look   // of the pass alone, at all that wait
 
 	told  map[string]string // of the rescue alone: what histories say that instances wait for
 	heads map[string]error  // and which zones' heads did not answer in this pass
@@ -52,6 +59,12 @@ type Control struct {
 	pass    *loop.Loop
 	rescues *loop.Loop
 	rev     uint64 // up to which the change feed was followed
+}
+
+// A look is how long the last reading of all instances that wait took.
+type look struct {
+	at   time.Time
+	took time.Duration
 }
 
 // A node is one that has joined.
@@ -78,6 +91,7 @@ func New(db *store.DB, o Options) *Control {
 	c := &Control{db: db, site: o.Site, policy: o.Policy, fencer: o.Fencer,
 		nodes: map[string]*node{}, sent: map[string]sent{}, docs: newDocuments(o.Site),
 		leases: leases{start: time.Now(), heard: map[string]time.Time{}, own: map[string]bool{}},
+		listed: listed{start: time.Now(), wall: db.Now(), seen: map[string]time.Time{}},
 		rev:    db.Rev()} // whoever joins is told all that is older
 	c.pass = loop.New("control", routine, c.once)
 	c.rescues = loop.New("rescue", rescueEvery, c.rescue)
@@ -123,7 +137,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 // once tells nodes what changed and gives up what is late.
 func (c *Control) once(ctx context.Context) error {
-	return errors.Join(c.follow(ctx), c.deadlines(ctx), c.noteWaiting(ctx))
+	return errors.Join(c.follow(ctx), c.deadlines(ctx), c.purge(ctx), c.noteWaiting(ctx))
 }
 
 // follow reads the change feed and tells the nodes concerned.
@@ -223,47 +237,33 @@ func (c *Control) again(n *node) {
 	c.pass.Wake()
 }
 
-// deadlines steps every instance that waits without a report.
+// deadlines steps every instance that waits without a report. When so many
+// wait that to read them takes long, it does so now and then only: a pass
+// follows each commit, and must not become slower with each launch.
 func (c *Control) deadlines(ctx context.Context) error {
-	now := time.Now().UTC()
+	if c.look.took > lookLong && time.Since(c.look.at) < lookShare*c.look.took {
+		return nil
+	}
+	c.look.at = time.Now()
+	defer func() { c.look.took = time.Since(c.look.at) }()
 	var late []plan.Status
 	err := c.db.Read(ctx, func(rx store.Rx) error {
 		moving, err := rx.InstancesMoving(ctx)
+		if err != nil {
+			return err
+		}
+		c.waited.keep(moving)
 		for _, i := range moving {
-			if next := stepInstance(i, nil, now); next.State != i.State || next.Cut != i.Cut {
+			if next := stepInstance(i, nil, c.waited.of(i), rx.Now()); next.State != i.State || next.Cut != i.Cut {
 				late = append(late, plan.Status{ID: i.ID})
 			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.settleAll(ctx, late, false); err != nil {
-		return err
-	}
-	return c.purge(ctx, now)
-}
-
-// purge forgets what is no longer listed.
-func (c *Control) purge(ctx context.Context, now time.Time) error {
-	var gone []cloud.Instance
-	err := c.db.Read(ctx, func(rx store.Rx) (err error) {
-		gone, err = rx.InstancesGone(ctx, now.Add(-listedTime))
-		return err
-	})
-	if err != nil || len(gone) == 0 {
-		return err
-	}
-	slog.Debug("terminated instances are no longer listed", "count", len(gone))
-	return c.db.Write(ctx, func(tx store.Tx) error {
-		for _, i := range gone {
-			if err := tx.DeleteInstance(ctx, i); err != nil {
-				return err
-			}
-		}
-		return tx.Expire(ctx, now.Add(-48*time.Hour), now.Add(-90*24*time.Hour))
-	})
+	return c.settleAll(ctx, late, false)
 }
 
 // ReportFrom is Report for what the node name says: of machines that are not

@@ -19,7 +19,8 @@ const waitingTime = 2 * time.Second
 // A sent tells when the node of an instance was first told of a start.
 type sent struct {
 	boot uint64
-	at   time.Time
+	at   time.Time // by the clock on the wall
+	told time.Time // by this process's monotonic one
 }
 
 // event returns the line of the instance's history that tells of it.
@@ -33,16 +34,16 @@ func (c *Control) markSent(starts map[string]uint64, now time.Time) {
 	defer c.mu.Unlock()
 	for id, boot := range starts {
 		if c.sent[id].boot < boot {
-			c.sent[id] = sent{boot, now}
+			c.sent[id] = sent{boot, now, time.Now()}
 		}
 	}
 }
 
 // events returns what a report, or the time, adds to the history of i on its way to next.
-func (c *Control) events(i, next cloud.Instance, s *plan.Status) []cloud.Event {
+func (c *Control) events(i, next cloud.Instance, s *plan.Status, now time.Time) []cloud.Event {
 	var events []cloud.Event
 	add := func(kind cloud.EventKind, boot uint64, text string, phases []cloud.Phase) {
-		events = append(events, cloud.Event{Kind: kind, At: time.Now().UTC(), Boot: boot, Text: text, Phases: phases})
+		events = append(events, cloud.Event{Kind: kind, At: now, Boot: boot, Text: text, Phases: phases})
 	}
 	if s != nil && s.Phases != nil {
 		add(cloud.EventNode, s.Boot, "", s.Phases)
@@ -89,11 +90,10 @@ func (c *Control) noted(ids []string) {
 // noteWaiting writes down that nodes were told of starts which they have not
 // reported for a while.
 func (c *Control) noteWaiting(ctx context.Context) error {
-	before := time.Now().Add(-waitingTime)
 	c.mu.Lock()
 	late := maps.Clone(c.sent)
 	c.mu.Unlock()
-	maps.DeleteFunc(late, func(_ string, s sent) bool { return s.at.After(before) })
+	maps.DeleteFunc(late, func(_ string, s sent) bool { return time.Since(s.told) < waitingTime })
 	for part := range slices.Chunk(slices.Sorted(maps.Keys(late)), batchMax) {
 		err := c.db.Write(ctx, func(tx store.Tx) error {
 			for _, id := range part {

@@ -14,27 +14,28 @@ import (
 const (
 	launchTime = 10 * time.Minute // from pending until its node has it running
 	stopTime   = 90 * time.Second // from stopping until the guest has shut itself down; then it is cut
-	listedTime = time.Hour        // for which a terminated instance is still listed, as on EC2
 )
 
-// stepInstance returns the instance as it should now be stored, given what
-// its node last reported (nil: nothing new) and the time. It is a pure
+// stepInstance returns the instance as it should now be stored, given what its
+// node last reported (nil: nothing new), for how long it has waited in its
+// state, and what the clock says, which nothing is decided by. It is a pure
 // function, so one table tests it all.
-func stepInstance(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
+func stepInstance(i cloud.Instance, s *plan.Status, waited time.Duration, now time.Time) cloud.Instance {
 	for { // one report may be worth two moves
 		was := i.State
-		i = stepOnce(i, s, now)
+		i = stepOnce(i, s, waited, now)
 		if i.State == was {
 			return i
 		}
+		waited = 0
 	}
 }
 
-func stepOnce(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
+func stepOnce(i cloud.Instance, s *plan.Status, waited time.Duration, now time.Time) cloud.Instance {
 	nowhere := i.Node == "" && !i.Fencing
 	switch i.State {
 	case cloud.Pending:
-		return stepPending(i, s, now)
+		return stepPending(i, s, waited, now)
 	case cloud.Running:
 		if s != nil && ended(i, s) {
 			return guestEnded(i, s, now)
@@ -43,7 +44,7 @@ func stepOnce(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
 		switch {
 		case nowhere, s != nil && ended(i, s), s != nil && s.State != hyper.Running && s.Err == "" && !stale(i, s):
 			i.Move(cloud.Stopped, now)
-		case now.Sub(i.Since) > stopTime:
+		case waited > stopTime:
 			i.Cut = true
 		}
 	case cloud.ShuttingDown:
@@ -54,7 +55,7 @@ func stepOnce(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
 	return i
 }
 
-func stepPending(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance {
+func stepPending(i cloud.Instance, s *plan.Status, waited time.Duration, now time.Time) cloud.Instance {
 	switch {
 	case s != nil && s.State == hyper.Running && s.Boot >= i.Boot:
 		i.Move(cloud.Running, now)
@@ -63,7 +64,7 @@ func stepPending(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance
 		return guestEnded(i, s, now)
 	case s != nil && s.Final && s.Err != "" && !stale(i, s):
 		return launchFailed(i, "Server.InternalError", s.Err, now)
-	case now.Sub(i.Since) > launchTime:
+	case waited > launchTime:
 		why := "its node has not answered"
 		if s != nil && s.Err != "" {
 			why = s.Err
@@ -74,9 +75,10 @@ func stepPending(i cloud.Instance, s *plan.Status, now time.Time) cloud.Instance
 }
 
 // stale reports whether s is of what the node was told before the instance came
-// into its state. Nodes of an older eucad do not say.
+// into its state. Nodes of an older eucad do not say. Since only tells one stay
+// in a state from another: the clock may have been set back in between.
 func stale(i cloud.Instance, s *plan.Status) bool {
-	return !s.Since.IsZero() && s.Since.Before(i.Since)
+	return !s.Since.IsZero() && !s.Since.Equal(i.Since)
 }
 
 // ended reports whether s says that the guest, as last started, is over.

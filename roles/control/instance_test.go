@@ -46,7 +46,7 @@ func TestStepInstance(t *testing.T) {
 		{"never placed", nowhere, nil, 0, cloud.Terminated, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := stepInstance(tt.in, tt.seen, start.Add(tt.wait))
+			got := stepInstance(tt.in, tt.seen, tt.wait, start)
 			reason := ""
 			if got.Reason != nil {
 				reason = got.Reason.Code
@@ -56,7 +56,7 @@ func TestStepInstance(t *testing.T) {
 			}
 		})
 	}
-	stuck := stepInstance(at(cloud.Stopping, 1), nil, start.Add(stopTime+time.Second))
+	stuck := stepInstance(at(cloud.Stopping, 1), nil, stopTime+time.Second, start)
 	if !stuck.Cut {
 		t.Error("a guest that does not shut down is not cut")
 	}
@@ -72,13 +72,14 @@ func TestLateReport(t *testing.T) {
 		want cloud.InstanceState
 	}{
 		{"of the stop before", plan.Status{State: hyper.Stopped, Boot: 1, Since: i.Since.Add(-time.Minute)}, cloud.Stopping},
+		{"of the stop before, since when the clock was set back", plan.Status{State: hyper.Stopped, Boot: 1, Since: i.Since.Add(time.Hour)}, cloud.Stopping},
 		{"of this stop", plan.Status{State: hyper.Stopped, Boot: 2, Since: i.Since}, cloud.Stopped},
 		{"of this stop, never started", plan.Status{State: hyper.Stopped, Boot: 1, Since: i.Since}, cloud.Stopped},
 		{"the guest ended before it was asked", plan.Status{State: hyper.ShutDown, Boot: 2, Since: i.Since.Add(-time.Second)}, cloud.Stopped},
 		{"of a node that does not say", plan.Status{State: hyper.Stopped, Boot: 2}, cloud.Stopped},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := stepInstance(i, &tt.s, i.Since.Add(time.Second)).State; got != tt.want {
+			if got := stepInstance(i, &tt.s, time.Second, i.Since).State; got != tt.want {
 				t.Errorf("state = %s, want %s", got, tt.want)
 			}
 		})

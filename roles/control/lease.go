@@ -83,7 +83,7 @@ func (c *Control) Watch(ctx context.Context) error {
 		}
 		for _, n := range nodes {
 			here := c.silence(n.Name) < plan.LeaseTime
-			if here == n.Lost || here && c.known(n.Name) && time.Since(n.Seen) > seenStep {
+			if here == n.Lost || here && c.known(n.Name) && old(n.Seen, c.db.Now()) {
 				if err := c.Heard(ctx, n.Name, here); err != nil && ctx.Err() == nil {
 					slog.Error("cannot note whether a node is heard of", "node", n.Name, "err", err)
 				}

@@ -25,7 +25,7 @@ func (c *Control) Heard(ctx context.Context, name string, heard bool) error {
 			return err
 		case !ok:
 			return fmt.Errorf("there is no node %s", name)
-		case n.Lost == !heard && (!heard || tx.Now().Sub(n.Seen) < seenStep):
+		case n.Lost == !heard && (!heard || !old(n.Seen, tx.Now())):
 			return nil
 		}
 		switch {
@@ -42,6 +42,13 @@ func (c *Control) Heard(ctx context.Context, name string, heard bool) error {
 		}
 		return impair(ctx, tx, name, !heard)
 	})
+}
+
+// old reports whether the time at which a node was heard of is to be stored
+// anew. One that is yet to come was stored before the clock was set back.
+func old(seen, now time.Time) bool {
+	age := now.Sub(seen)
+	return age < 0 || age >= seenStep
 }
 
 // impair notes in the instances of a node whether their status checks fail.

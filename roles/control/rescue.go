@@ -150,7 +150,7 @@ func (c *Control) leaveLost(ctx context.Context) error {
 				continue
 			}
 			if told[i.ID] = why; c.told[i.ID] != why {
-				errs = append(errs, c.db.Write(ctx, func(tx store.Tx) error { return tx.Note(ctx, i.ID, waiting(i, why)) }))
+				errs = append(errs, c.db.Write(ctx, func(tx store.Tx) error { return tx.Note(ctx, i.ID, waiting(i, why, tx.Now())) }))
 			}
 		}
 	}
@@ -232,7 +232,7 @@ func (c *Control) move(ctx context.Context, tx store.Tx, i cloud.Instance) error
 	choice, err := fleet.Without(strays).Place(c.policy, need)
 	var full *cloud.Fault
 	if errors.As(err, &full) {
-		return tx.Note(ctx, i.ID, waiting(i, fmt.Sprintf("to start elsewhere, for its node %s is lost: %s", from, full.Msg)))
+		return tx.Note(ctx, i.ID, waiting(i, fmt.Sprintf("to start elsewhere, for its node %s is lost: %s", from, full.Msg), tx.Now()))
 	}
 	if err != nil {
 		return err
@@ -248,7 +248,7 @@ func (c *Control) move(ctx context.Context, tx store.Tx, i cloud.Instance) error
 			return err
 		}
 	}
-	i.Since = tx.Now() // the start has its whole time
+	i.Since = tx.Now() // a new wait: the start has its whole time
 	slog.Info("instance is started elsewhere, for its node is lost", "instance", i.ID, "node", choice.Node, "from", from)
 	err = tx.Note(ctx, i.ID,
 		cloud.Event{Kind: cloud.EventAccepted, At: tx.Now(), Boot: i.Boot, Text: fmt.Sprintf("because its node %s was not heard of, and is fenced off", from)},
@@ -257,8 +257,8 @@ func (c *Control) move(ctx context.Context, tx store.Tx, i cloud.Instance) error
 }
 
 // waiting is the line of an instance's history that tells what it waits for.
-func waiting(i cloud.Instance, why string) cloud.Event {
-	return cloud.Event{Kind: cloud.EventWaiting, At: time.Now().UTC(), Boot: i.Boot, Text: why}
+func waiting(i cloud.Instance, why string, now time.Time) cloud.Event {
+	return cloud.Event{Kind: cloud.EventWaiting, At: now, Boot: i.Boot, Text: why}
 }
 
 // fence has the heads of zones give the volumes of instances that left a node
@@ -290,9 +290,9 @@ func (c *Control) fence(ctx context.Context) error {
 	for _, l := range all {
 		i := l.i
 		if err := c.askAll(ctx, i.Zone, l.asks); err != nil {
-			why := waiting(i, fmt.Sprintf("until the node that it left is refused at its volumes: %s", err))
+			why := fmt.Sprintf("until the node that it left is refused at its volumes: %s", err)
 			errs = append(errs, fmt.Errorf("fence %s: %w", i.ID, err),
-				c.db.Write(ctx, func(tx store.Tx) error { return tx.Note(ctx, i.ID, why) }))
+				c.db.Write(ctx, func(tx store.Tx) error { return tx.Note(ctx, i.ID, waiting(i, why, tx.Now())) }))
 			continue
 		}
 		err := c.db.Write(ctx, func(tx store.Tx) error {

@@ -46,8 +46,8 @@ func (c *Control) settle(ctx context.Context, tx store.Tx, s plan.Status, report
 	if reported {
 		seen = &s
 	}
-	next := stepInstance(i, seen, tx.Now())
-	if events := c.events(i, next, seen); len(events) > 0 {
+	next := stepInstance(i, seen, c.waited.of(i), tx.Now())
+	if events := c.events(i, next, seen, tx.Now()); len(events) > 0 {
 		noted, err = true, tx.Note(ctx, i.ID, events...)
 		if err != nil {
 			return true, err

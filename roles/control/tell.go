@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"eucad/roles/plan"
 	"eucad/store"
@@ -142,7 +141,7 @@ func (c *Control) tell(ctx context.Context, d dirty, only []string) error {
 			to(name).Drop = d.volumes
 		}
 	}
-	c.markSent(starts, time.Now().UTC()) // a report may come before Deliver returns
+	c.markSent(starts, c.db.Now()) // a report may come before Deliver returns
 	all := c.joined(nil)
 	for name := range nodes {
 		if only != nil && nodes[name] != nil {
@@ -327,8 +326,11 @@ func (c *Control) readHosts(ctx context.Context, rx store.Rx) (*plan.HostsUpdate
 		hosts[n.Name] = plan.Host{Zone: n.Zone, Addr: n.Net.Addr, Tunnel: n.Net.Tunnel, Key: n.Net.Key, Endpoint: n.Net.Endpoint}
 	}
 	for _, k := range clusters {
+		zones[k.Zone] = plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime), Public: k.PublicRange}
+		if k.Head == "" { // removed, and no other is there yet
+			continue
+		}
 		hosts[k.Head] = plan.Host{Zone: k.Zone, Addr: k.Net.Addr, Tunnel: k.Net.Tunnel, Key: k.Net.Key, Endpoint: k.Net.Endpoint}
-		zones[k.Zone] = plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime)}
 	}
 	return c.docs.setHosts(hosts, zones, max(rev, 1)), nil
 }

@@ -297,7 +297,7 @@ func (p *peers) node(ctx context.Context, name string) (*peer.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if headed && k.Head != p.f.opt.Name {
+	if headed && k.Head != "" && k.Head != p.f.opt.Name {
 		c, err := p.client(k.Net.Addr, peer.Identity{Role: peer.Cluster, Name: k.Head, Zone: k.Zone})
 		if err != nil {
 			return nil, err
@@ -378,7 +378,7 @@ func (p *peers) RemoveHost(ctx context.Context, name string) error {
 		for _, k := range clusters {
 			if k.Head == name {
 				gone = append(gone, peer.Identity{Role: peer.Cluster, Name: name, Zone: k.Zone}.String())
-				if err := tx.DeleteCluster(ctx, k.Zone); err != nil {
+				if err := p.f.unhead(ctx, tx, k); err != nil {
 					return err
 				}
 			}

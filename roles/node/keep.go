@@ -13,8 +13,10 @@ import (
 	"eucad/roles/plan"
 )
 
-// keepEvery is how often, at most, the plan is written down while it changes.
-const keepEvery = 200 * time.Millisecond
+const (
+	keepEvery = 200 * time.Millisecond // at most, while the plan changes, it is written down
+	keepAgain = 5 * time.Second        // after it could not be
+)
 
 // A kept plan is the whole of it as it was last delivered.
 type kept struct {
@@ -64,12 +66,23 @@ func (a *Agent) keepPlan(ctx context.Context) error {
 			return nil
 		case <-a.changed:
 		}
+		wait := keepEvery
 		if err := a.keepNow(); err != nil {
 			a.log.Error("without a front end in reach this host would start again with an older plan", "err", err)
+			a.keepLater()
+			wait = keepAgain
 		}
-		if !sleep(ctx, keepEvery) {
+		if !sleep(ctx, wait) {
 			return nil
 		}
+	}
+}
+
+// keepLater has the plan written down soon.
+func (a *Agent) keepLater() {
+	select {
+	case a.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -100,7 +113,8 @@ func (a *Agent) restore(name string) error {
 	return err
 }
 
-// writeFile writes v as JSON, so that the file has all of it or is as before.
+// writeFile writes v as JSON, so that the file has all of it or is as before,
+// also after the host lost power.
 func writeFile(name string, v any) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".plan-*")
 	if err != nil {
@@ -111,5 +125,12 @@ func writeFile(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

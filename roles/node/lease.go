@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,7 +75,8 @@ func (a *Agent) keepLease(ctx context.Context) error {
 		a.mu.Lock()
 		start, keep := a.lease.allows(time.Now())
 		var run []plan.Machine
-		for id, m := range a.machines {
+		for _, id := range slices.Sorted(maps.Keys(a.machines)) {
+			m := a.machines[id]
 			if !m.want.Movable || m.want.Ended {
 				continue
 			}

@@ -182,7 +182,7 @@ func (n *network) apply(ctx context.Context) error {
 func (n *network) config() (fabric.Config, uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var c fabric.Config
+	c := fabric.Config{Public: n.hosts.Zones[n.hosts.Hosts[n.me].Zone].Public}
 	for _, r := range n.routers {
 		if len(n.closed) > 0 {
 			var open []fabric.Port
@@ -222,7 +222,7 @@ func (n *network) ports(ctx context.Context, router string, ids []string) ([]fab
 	if len(out) != len(ids) {
 		return nil, fmt.Errorf("router %s has %d of the %d planned ports", router, len(out), len(ids))
 	}
-	return out, n.apply(ctx)
+	return out, fabric.Concerns(n.apply(ctx), router)
 }
 
 // unplug takes the ports of a machine that is gone out of the network.
@@ -236,7 +236,7 @@ func (n *network) unplug(ctx context.Context, router string, ids []string) error
 	}
 	n.want++
 	n.mu.Unlock()
-	if err := n.apply(ctx); err != nil {
+	if err := fabric.Concerns(n.apply(ctx), router); err != nil {
 		return fmt.Errorf("network of ports %v: %w", ids, err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -199,10 +200,7 @@ func (a *Agent) Deliver(b plan.Batch) error {
 		a.letGo(b.Machines)
 	}
 	a.told++
-	select {
-	case a.changed <- struct{}{}:
-	default:
-	}
+	a.keepLater()
 	for _, w := range b.Machines {
 		m := a.machines[w.ID]
 		if m == nil {
@@ -365,7 +363,8 @@ func (a *Agent) learned(all []hyper.Status) {
 			delete(a.others, id)
 		}
 	}
-	for id, m := range a.machines {
+	for _, id := range slices.Sorted(maps.Keys(a.machines)) { // in one order, so that a simulation replays
+		m := a.machines[id]
 		if !a.heard[id] {
 			s, ok := has[id]
 			if !ok {

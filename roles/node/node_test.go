@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"eucad/hyper"
@@ -24,6 +26,7 @@ const (
 type desk struct {
 	t       *testing.T
 	driver  hyper.Driver
+	network *netsim.Network // nil: none
 	keep    string
 	reports chan plan.Status
 	*Agent
@@ -42,14 +45,18 @@ func (d *desk) start() (stop func()) {
 	for len(d.reports) > 0 { // of the agent before
 		<-d.reports
 	}
-	d.Agent = New(Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
+	opt := Options{Name: "n1", Driver: d.driver, Dir: "/sim", Keep: d.keep,
 		Image: func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(_ context.Context, all []plan.Status) error {
 			for _, s := range all {
 				d.reports <- s
 			}
 			return nil
-		}})
+		}}
+	if d.network != nil {
+		opt.Network = d.network
+	}
+	d.Agent = New(opt)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
@@ -146,6 +153,28 @@ func TestKeptPlan(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].ID != one || left[0].State != hyper.Running {
 		t.Errorf("left = %+v, %v", left, err)
 	}
+}
+
+// A plan that could not be kept is kept when that is mended, though it changed
+// no more.
+func TestPlanIsKeptLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keep")
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.keep = filepath.Join(dir, "plan.json") // which is not there: the file system is broken
+		defer d.start()()
+		if err := d.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: 10, Full: true, Machines: []plan.Machine{guest(one, hyper.On)}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * keepAgain)
+		if a := New(Options{Name: "n1"}); a.restore(d.keep) != nil || len(a.machines) != 1 {
+			t.Error("the plan is not kept")
+		}
+	})
 }
 
 // A head has routers and no machines.

@@ -151,8 +151,7 @@ func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status
 		return known, err
 	}
 	w.lap("filters")
-	running := known.State == hyper.Running
-	if !running {
+	if known.State != hyper.Running {
 		for _, p := range ports {
 			if err := a.opt.Network.OpenPort(ctx, p); err != nil {
 				return known, fmt.Errorf("network of %s: %w", want.ID, err)
@@ -168,15 +167,14 @@ func (a *Agent) start(ctx context.Context, want plan.Machine, known hyper.Status
 	}
 	w.lap("disks and guest")
 	now := hyper.Status{ID: want.ID, State: hyper.Running, Boot: want.Boot, Since: time.Now()}
-	err = a.plug(ctx, ports, running)
+	err = a.plug(ctx, ports)
 	w.lap("plug")
 	return now, err
 }
 
-func (a *Agent) plug(ctx context.Context, ports []fabric.Port, running bool) error {
-	if running {
-		return nil // Apply of the network sees to ports that are open
-	}
+// plug lets a guest into its network. One that runs may not have been let in
+// when it was started.
+func (a *Agent) plug(ctx context.Context, ports []fabric.Port) error {
 	var errs []error
 	for _, p := range ports {
 		if err := a.opt.Network.Plug(ctx, p.ID); err != nil {

@@ -79,13 +79,14 @@ func (a *Authority) Credentials(ctx context.Context, name string) (*Credentials,
 // ServeHTTP answers POST /join and POST /renew: see ServerOptions.Open.
 func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxOpenBody)
+	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, nil)) // we know better whom we refuse, and log it
 	switch r.URL.Path {
 	case joinPath:
 		Handle(a.join)(w, r)
 	case renewPath:
 		Handle(a.Renew)(w, r)
 	default:
-		writeError(w, errNoPath(r))
+		writeError(w, r, errNoPath(r))
 	}
 }
 

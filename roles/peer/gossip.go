@@ -243,6 +243,12 @@ func (g *Gossip) rejoin() {
 		return
 	}
 	if _, err := g.list.Join(join); err != nil {
+		for _, hangup := range []string{"EOF", "reset by peer", "closed pipe"} {
+			if strings.Contains(err.Error(), hangup) {
+				g.log.warn("a host hangs up on gossip: it is in another pool than this host, or has another key", 3, "at", strings.Join(join, " "))
+				break
+			}
+		}
 		slog.Debug("gossip found nobody", "host", g.opt.Identity.String(), "at", join, "err", err)
 	}
 }

@@ -41,7 +41,7 @@ func (y *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = pass(w, r, to, path, Caller(r.Context()))
 	}
 	if err != nil {
-		writeError(w, err)
+		writeError(w, r, err)
 	}
 }
 
@@ -56,7 +56,7 @@ func (y *Relay) Open() http.Handler {
 			err = pass(w, r, to, r.URL.Path, Identity{})
 		}
 		if err != nil {
-			writeError(w, err)
+			writeError(w, r, err)
 		}
 	})
 }
@@ -133,7 +133,7 @@ func pass(w http.ResponseWriter, r *http.Request, to *Client, path string, by Id
 				slog.Debug("relay failed", "peer", to.peer.String(), "err", err)
 				err = Errorf(http.StatusBadGateway, Unreachable, "the relay cannot reach %s", to.peer)
 			}
-			writeError(w, err)
+			writeError(w, r, err)
 		},
 	}
 	p.ServeHTTP(&patientWriter{w, http.NewResponseController(w)}, r)

@@ -3,7 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -43,8 +43,9 @@ type ServerOptions struct {
 
 // A Server is where a host's peers reach it.
 type Server struct {
-	opt   ServerOptions
-	limit limiter
+	opt     ServerOptions
+	limit   limiter
+	refused refusalLog
 }
 
 // NewServer returns a Server that is not yet running.
@@ -63,7 +64,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTime},
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ConnContext:       greet,
-		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&s.refused, "", 0),
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -90,8 +91,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // ServeHTTP lets in who may, and notes who it is.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(versionHeader, s.opt.Version)
+	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, &s.refused))
 	if err := s.serve(w, r); err != nil {
-		writeError(w, err)
+		writeError(w, r, err)
 	}
 }
 
@@ -207,7 +209,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request, v *visitor) (_ c
 func Only(h http.Handler, roles ...Role) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := Caller(r.Context()); !slices.Contains(roles, id.Role) {
-			writeError(w, errRole(id, r))
+			writeError(w, r, errRole(id, r))
 			return
 		}
 		h.ServeHTTP(w, r)

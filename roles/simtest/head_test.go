@@ -16,7 +16,7 @@ type heads struct {
 	volumes *sim.Volumes
 
 	mu     sync.Mutex
-	rand   *rand.Rand
+	seed   uint64
 	calm   bool
 	leases map[string]*cluster.Leases // by zone; none while its head is down
 	cut    bool                       // nothing passes between them and the front end
@@ -24,7 +24,7 @@ type heads struct {
 }
 
 func newHeads(seed uint64) *heads {
-	return &heads{volumes: sim.NewVolumes(), rand: rand.New(rand.NewPCG(seed, 1)), leases: map[string]*cluster.Leases{}, before: map[string][]plan.Fence{}}
+	return &heads{volumes: sim.NewVolumes(), seed: seed, leases: map[string]*cluster.Leases{}, before: map[string][]plan.Fence{}}
 }
 
 func (h *heads) of(zone string) *cluster.Leases {
@@ -51,12 +51,15 @@ func (h *heads) stop(zone string) {
 // get lost, and older calls may come again after it.
 func (h *heads) Fence(ctx context.Context, zone string, f plan.Fence) (time.Duration, error) {
 	h.mu.Lock()
+	// By the time and not by how many calls came before, so that it replays.
+	r := rand.New(rand.NewPCG(h.seed, uint64(time.Now().UnixNano())^f.Number))
+	chance := func(n int) bool { return r.IntN(n) == 0 && !h.calm }
 	l, again := h.leases[zone], []plan.Fence(nil)
-	lost := l == nil || h.cut || h.chance(8)
-	unanswered := h.chance(8)
+	lost := l == nil || h.cut || chance(8)
+	unanswered := chance(8)
 	if !lost {
-		if old := h.before[zone]; len(old) > 0 && h.chance(3) {
-			again = append(again, old[h.rand.IntN(len(old))])
+		if old := h.before[zone]; len(old) > 0 && chance(3) {
+			again = append(again, old[r.IntN(len(old))])
 		}
 		h.before[zone] = append(h.before[zone], f)
 	}
@@ -73,6 +76,3 @@ func (h *heads) Fence(ctx context.Context, zone string, f plan.Fence) (time.Dura
 	}
 	return wait, err
 }
-
-// chance is true once in n times, while things may fail.
-func (h *heads) chance(n int) bool { return !h.calm && h.rand.IntN(n) == 0 }

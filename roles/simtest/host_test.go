@@ -115,9 +115,13 @@ func (h *host) nextCall() *report {
 
 // boot starts the agent, which begins with the plan it kept.
 func (h *host) boot() {
+	workers := 1 // which one is first would be the scheduler's choice
+	if h.w.hasty {
+		workers = 4
+	}
 	var a *node.Agent
 	a = node.New(node.Options{
-		Name: h.row.Name, Driver: h.driver, Network: h.net, Dir: "/sim", Keep: h.keep, Leased: true,
+		Name: h.row.Name, Driver: h.driver, Network: h.net, Dir: "/sim", Keep: h.keep, Leased: true, Workers: workers,
 		Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(ctx context.Context, s []plan.Status) error { return h.send(a)(ctx, s) },
 	})
