@@ -111,7 +111,7 @@ func (l *lab) clean(hosts ...string) {
 	for _, name := range hosts {
 		m := l.host(name)
 		m.eventually("nothing is left on "+name, func() error {
-			if left := m.ok("ip", "netns") + m.ok("virsh", "-q", "list", "--all"); left != "" {
+			if left := m.ok("sh", "-ec", "ip netns; test ! -e /run/libvirt || virsh -q list --all"); left != "" {
 				return errors.New(left)
 			}
 			return nil
