@@ -56,6 +56,8 @@ const (
 	LeasePath  = "/lease"
 	ImagePath  = "/image/" // and a content hash
 
+	RefusedPath = "/plan/refused" // takes a Refused
+
 	ConsolePath = "/console/" // of a node, and an instance id
 )
 
@@ -69,3 +71,6 @@ type Console struct {
 	Output []byte
 	AtMS   int64 // Unix time; 0 for never
 }
+
+// A Refused tells that a host does not take its plan.
+type Refused struct{ Why string }
