@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,8 +49,6 @@ type remote struct {
 	peers netip.AddrPort // where other hosts reach us
 	wire  *wire
 	cache *disk.Cache
-
-	refuses atomic.Value // string: why the plan is not taken; "" when it is
 
 	headAt     string       // of holdLease alone: where the zone's head is reached,
 	headClient *peer.Client // if we did not join there
@@ -256,20 +253,20 @@ func (r *remote) console(w http.ResponseWriter, req *http.Request) {
 }
 
 // follow takes the plan as it changes, until ctx ends. What is refused is
-// logged, and asked for again: the whole plan comes with each new stream.
+// logged on both sides, and asked for again: the whole plan comes with each new
+// stream.
 func (r *remote) follow(ctx context.Context) error {
 	for wait := retryMin; ; {
 		start := time.Now()
+		var refused error
 		err := r.up.Watch(ctx, plan.PlanPath, "", func(_ string, data json.RawMessage) error {
 			var m plan.Message
 			if err := json.Unmarshal(data, &m); err != nil {
 				return err
 			}
-			if err := r.host.agent.Take(m); err != nil {
-				r.refuses.Store(err.Error())
-				return err
+			if refused = r.host.agent.Take(m); refused != nil {
+				return refused
 			}
-			r.refuses.Store("")
 			if m.Hosts != nil {
 				r.know(r.host.agent.Hosts())
 				return r.routeToHead()
@@ -283,6 +280,11 @@ func (r *remote) follow(ctx context.Context) error {
 			wait = retryMin
 		}
 		slog.Error("the plan does not come", "err", err)
+		if refused != nil {
+			if err := r.up.Call(ctx, "POST", plan.RefusedPath, plan.Refused{Why: refused.Error()}, nil); err != nil {
+				slog.Debug("the front end does not hear that its plan was refused", "err", err)
+			}
+		}
 		if !pause(ctx, wait) {
 			return nil
 		}
@@ -321,14 +323,12 @@ func (r *remote) routeToHead() error {
 func (r *remote) greet(ctx context.Context) error {
 	var said time.Time // when the front end last took a hello
 	refused := ""      // as it was logged
-	refuses := ""      // as the front end was told
 	for {
 		var err error
-		now, _ := r.refuses.Load().(string)
 		call, cancel := context.WithTimeout(ctx, plan.LeaseTime) // one that hangs must not make this host look lost
-		if time.Since(said) > helloEvery || refuses != now {
-			if err = r.hello(call, now); err == nil {
-				said, refuses = time.Now(), now
+		if time.Since(said) > helloEvery {
+			if err = r.hello(call); err == nil {
+				said = time.Now()
 			}
 		} else {
 			err = r.up.Call(call, "POST", plan.LeasePath, struct{}{}, nil)
@@ -357,8 +357,8 @@ func (r *remote) greet(ctx context.Context) error {
 	}
 }
 
-func (r *remote) hello(ctx context.Context, refuses string) error {
-	in := plan.Hello{Version: Version, Net: r.wire.net(r.peers), Refuses: refuses}
+func (r *remote) hello(ctx context.Context) error {
+	in := plan.Hello{Version: Version, Net: r.wire.net(r.peers)}
 	if r.host.driver != nil {
 		has, err := r.host.driver.Host(ctx)
 		if err != nil {

@@ -214,7 +214,9 @@ func (f *FrontEnd) putNodes(ctx context.Context, own bool, nodes ...cloud.Node) 
 			}
 			n.Cordoned, n.Lost, n.Fence = was.Cordoned, was.Lost && !own, was.Fence
 			if !ok {
-				n.Fence.Turn(false, tx.Now())
+				if err := tx.TurnFence(ctx, &n, false); err != nil {
+					return err
+				}
 			}
 			if err := tx.PutNode(ctx, n); err != nil {
 				return err

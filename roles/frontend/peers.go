@@ -160,6 +160,7 @@ func (p *peers) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+plan.PlanPath, p.plan)
 	mux.HandleFunc("GET "+plan.WelcomePath, p.welcome)
+	mux.HandleFunc("POST "+plan.RefusedPath, peer.Handle(p.refused))
 	mux.HandleFunc("POST "+plan.ReportPath, peer.Handle(p.report))
 	mux.HandleFunc("POST "+plan.HelloPath, peer.Handle(p.hello))
 	mux.HandleFunc("POST "+plan.LeasePath, peer.Handle(p.lease))
@@ -192,6 +193,12 @@ func (p *peers) plan(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// refused takes why the caller does not take its plan.
+func (p *peers) refused(ctx context.Context, in plan.Refused) (struct{}, error) {
+	slog.Error("host refuses its plan", "node", peer.Caller(ctx).Name, "err", in.Why[:min(len(in.Why), 500)])
+	return struct{}{}, nil
+}
+
 // report takes what became of the caller's machines.
 func (p *peers) report(ctx context.Context, all []plan.Status) (struct{}, error) {
 	p.f.Control.Renew(peer.Caller(ctx).Name)
@@ -203,9 +210,6 @@ func (p *peers) hello(ctx context.Context, in plan.Hello) (out struct{}, err err
 	id := peer.Caller(ctx)
 	p.f.Control.Renew(id.Name) // it is there, whatever it says
 	p.checkAddr(ctx)
-	if in.Refuses != "" {
-		slog.Warn("host refuses its plan", "host", id.String(), "err", in.Refuses)
-	}
 	if in.Node != nil {
 		n := cloud.Node{Name: id.Name, Zone: id.Zone, Arch: in.Node.Arch, Kind: in.Node.Kind, Seen: time.Now().UTC(), Version: in.Version, Net: in.Net}
 		n.SetHost(in.Node.Host, p.f.opt.Overcommit)

@@ -127,10 +127,10 @@ func TestRefusedPlanIsTold(t *testing.T) {
 	s := newSite(t)
 	h := s.join(peer.Node, "az1", "p9")
 	const why = "refused a plan that is older than the one this host has: it has epoch 7 revision 9"
-	if err := h.Call(t.Context(), "POST", plan.HelloPath, plan.Hello{Version: testVersion, Refuses: why}, nil); err != nil {
+	if err := h.Call(t.Context(), "POST", plan.RefusedPath, plan.Refused{Why: why}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if !logged.has(`msg="host refuses its plan" host=eucad://node/az1/p9 err="` + why) {
+	if !logged.has(`msg="host refuses its plan" node=p9 err="` + why) {
 		t.Error("the front end's log does not say so")
 	}
 }

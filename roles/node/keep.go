@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"eucad/hyper"
 	"eucad/roles/plan"
 )
 
@@ -117,17 +118,42 @@ func (a *Agent) restore(name string) error {
 	if err != nil || !ok {
 		return err
 	}
+	a.takeMu.Lock() // or it would be merged over a newer one that was let in after it
+	defer a.takeMu.Unlock()
 	a.mu.Lock()
 	told := a.told > 0
+	if !told {
+		a.epoch, a.rev = k.Epoch, k.Plan.Rev
+	}
 	a.mu.Unlock()
 	if told {
 		return nil
 	}
-	err = a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
-	if errors.Is(err, ErrOlder) { // it came just now
-		return nil
+	a.net.hold(a.opt.Driver != nil) // until it is known which guests run
+	return a.deliver(k.Plan)
+}
+
+// release lets the kept plan have the network, unless guests run that it does
+// not know so.
+func (a *Agent) release() {
+	if _, held := a.net.current(); !held {
+		return
 	}
-	return err
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.others {
+		if s.State == hyper.Running {
+			a.log.Warn(errHeld.Error(), "instance", id)
+			return
+		}
+	}
+	for id, m := range a.machines {
+		if m.known.State == hyper.Running && (m.want.Ended || m.want.Power != hyper.On || !a.net.has(m.want.VpcID, m.want.Ports)) {
+			a.log.Warn(errHeld.Error(), "instance", id)
+			return
+		}
+	}
+	a.net.hold(false)
 }
 
 // writeFile writes v as JSON, so that the file has all of it or is as before,

@@ -31,7 +31,6 @@ var MeshPrefix = netip.MustParsePrefix("100.126.0.0/16")
 type Hello struct {
 	Version string
 	Net     cloud.Net
-	Refuses string        `json:",omitempty"` // why it does not take the plan that it was sent
 	Node    *NodeHello    `json:",omitempty"` // it runs guests
 	Cluster *ClusterHello `json:",omitempty"` // it is a zone's head
 }
@@ -60,6 +59,8 @@ const (
 	WelcomePath = "/welcome"
 	ImagePath   = "/image/" // and a content hash
 
+	RefusedPath = "/plan/refused" // takes a Refused
+
 	ConsolePath = "/console/" // of a node, and an instance id
 )
 
@@ -68,3 +69,6 @@ type Console struct {
 	Output []byte
 	AtMS   int64 // Unix time; 0 for never
 }
+
+// A Refused tells that a host does not take its plan.
+type Refused struct{ Why string }
