@@ -92,7 +92,7 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	if server.Role == peer.Cluster {
 		r.wire.head = server.Name
 	}
-	r.uplink, err = openUplink(creds, uplinkOptions{addr: r.peers, also: c.Join, known: known, moved: r.moved})
+	r.uplink, err = openUplink(creds, uplinkOptions{addr: r.peers, all: c.PeerListen != r.peers.String(), also: c.Join, known: known, moved: r.moved})
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type uplink struct {
 
 type uplinkOptions struct {
 	addr  netip.AddrPort            // where other hosts reach this one
+	all   bool                      // it listens at all its addresses
 	also  string                    // where the host that we joined may be, too, host:port; "" is nowhere
 	known plan.Hosts                // from an earlier life of this host
 	moved func(addr netip.AddrPort) // is told where the host that we joined is; may be nil
@@ -39,7 +40,9 @@ func openUplink(creds *peer.Credentials, o uplinkOptions) (*uplink, error) {
 	id := creds.Identity()
 	server, address := creds.Server()
 	var err error
-	u.pools, err = peer.OpenPools(peer.PoolOptions{Identity: id, Zone: id.Zone, Addr: o.addr, Welcome: creds.Welcome(), Version: Version})
+	u.pools, err = peer.OpenPools(peer.PoolOptions{Identity: id, Zone: id.Zone, Addr: o.addr, Welcome: creds.Welcome(), Version: Version,
+		// The address of a head towards the front end may not be the one that its zone knows.
+		Late: o.all && id.Role == peer.Cluster})
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +123,19 @@ func (u *uplink) know(hosts plan.Hosts) {
 		}
 	}
 	u.pools.Seeds(lan, wan)
+	if me.Role != peer.Cluster {
+		return
+	}
+	for _, a := range lan {
+		own, err := peer.AddrToward(a.String())
+		if err == nil {
+			err = u.pools.OpenZone(own)
+		}
+		if err == nil {
+			return
+		}
+		slog.Warn("this head is not in its zone's gossip", "toward", a.String(), "err", err)
+	}
 }
 
 // run keeps what this host is known by, and follows what the front end says of
