@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +26,9 @@ type uplink struct {
 
 	opt uplinkOptions
 	ups chan string // of a head: where the front end is now
+
+	mu    sync.Mutex
+	hosts plan.Hosts // as they were last told
 }
 
 type uplinkOptions struct {
@@ -98,6 +103,9 @@ func (u *uplink) found(id peer.Identity, address string) {
 
 // know takes who is in the cloud: gossip asks them for others when it is alone.
 func (u *uplink) know(hosts plan.Hosts) {
+	u.mu.Lock()
+	u.hosts = hosts
+	u.mu.Unlock()
 	me := u.creds.Identity()
 	var lan, wan []netip.AddrPort
 	add := func(all *[]netip.AddrPort, addr string) {
@@ -145,17 +153,29 @@ func (u *uplink) run(ctx context.Context) error {
 	g.Go(func() error { return u.pools.Run(ctx) })
 	g.Go(func() error { return u.creds.Run(ctx, u.up.Renew) })
 	g.Go(func() error { return u.news(ctx) })
-	g.Go(func() error {
-		for {
-			select {
-			case at := <-u.ups:
-				u.pools.SetUp(at) // waits a while
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	})
+	if u.creds.Identity().Role == peer.Cluster {
+		g.Go(func() error { return u.tell(ctx) })
+	}
 	return g.Wait()
+}
+
+// tell has a head's zone know where head and front end are, until ctx ends.
+func (u *uplink) tell(ctx context.Context) error {
+	again := time.NewTicker(retryMax) // the network of the zone may not have been there
+	defer again.Stop()
+	for {
+		select {
+		case at := <-u.ups:
+			u.pools.SetUp(at) // waits a while
+		case <-again.C:
+			u.mu.Lock()
+			hosts := u.hosts
+			u.mu.Unlock()
+			u.know(hosts)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // news takes what the front end would tell this host if it joined now.

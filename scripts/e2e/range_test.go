@@ -60,8 +60,9 @@ host h2      az2 wan=10.9.0.12/24                      -- --role cluster --join 
 	h1.ok("sh", "-ec", "ip addr del 10.0.0.1/24 dev az1; ip addr add 10.0.0.9/24 dev az1")
 	l.do("start", "h1")
 	front.eventually("the node is found by way of its head", func() error {
-		if text := front.ec2("get-console-output", "--instance-id", id, "--query", "Output"); !strings.Contains(text, "ready instance="+id) {
-			return errors.New(text)
+		text, err := front.try("aws", "--endpoint-url", url, "--output", "text", "ec2", "get-console-output", "--instance-id", id, "--query", "Output")
+		if err != nil || !strings.Contains(text, "ready instance="+id) {
+			return fmt.Errorf("%w: %s", err, text)
 		}
 		if said := l.host("n1").said(); !strings.Contains(said, "host=eucad://cluster/az1/h1 address=10.0.0.9:8774") {
 			return fmt.Errorf("n1 has not found its head: %s", said)
