@@ -137,7 +137,7 @@ func (u *uplink) know(hosts plan.Hosts) {
 	for _, a := range lan {
 		own, err := peer.AddrToward(a.String())
 		if err == nil {
-			err = u.pools.OpenZone(own)
+			err = u.pools.OpenLate(own)
 		}
 		if err == nil {
 			return

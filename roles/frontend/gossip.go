@@ -2,12 +2,10 @@ package frontend
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"eucad/roles/peer"
 	"eucad/store"
@@ -27,18 +25,20 @@ func (p *peers) openPools(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at, err := toldAddr(listen, append(wan, lan...))
-	if err != nil {
-		return fmt.Errorf("--peer-listen %s: %w", p.f.opt.PeerListen, err)
-	}
-	if at != listen {
-		p.told = at.Addr()
+	at, late := listen, listen.Addr().IsUnspecified()
+	if late {
+		for _, k := range wan { // by the way to a head that is known
+			if own, err := peer.AddrToward(k.String()); err == nil {
+				at, late = netip.AddrPortFrom(own, listen.Port()), false
+				break
+			}
+		}
 	}
 	w, err := p.authority.WelcomeOf(ctx, p.creds.Identity())
 	if err != nil {
 		return err
 	}
-	p.pools, err = peer.OpenPools(peer.PoolOptions{Identity: p.creds.Identity(), Zone: zone, Addr: at, Listen: listen.Addr(), Welcome: w, Version: p.f.opt.Version})
+	p.pools, err = peer.OpenPools(peer.PoolOptions{Identity: p.creds.Identity(), Zone: zone, Addr: at, Late: late, Welcome: w, Version: p.f.opt.Version})
 	if err != nil {
 		return err
 	}
@@ -70,56 +70,18 @@ func (p *peers) seeds(ctx context.Context, zone string) (lan, wan []netip.AddrPo
 	return lan, wan, err
 }
 
-// toldAddr returns where gossip is to say that this host is, which listens for
-// others at an address, or at all it has.
-func toldAddr(listen netip.AddrPort, known []netip.AddrPort) (netip.AddrPort, error) {
-	if !listen.Addr().IsUnspecified() {
-		return listen, nil
-	}
-	own, err := ownAddr(known)
-	return netip.AddrPortFrom(own, listen.Port()), err
-}
-
-// ownAddr returns at which of its addresses other hosts reach this one: the one
-// it has towards those that are known, or else towards the world, or else its
-// only one.
-func ownAddr(known []netip.AddrPort) (netip.Addr, error) {
-	for _, k := range append(known, netip.MustParseAddrPort("192.0.2.1:9")) { // RFC 5737: somewhere
-		if a, err := peer.AddrToward(k.String()); err == nil && !(a.IsLoopback() && !k.Addr().IsLoopback()) {
-			return a, nil
-		}
-	}
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	var own []string
-	for _, a := range all {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
-			own = append(own, p.Addr().String())
-		}
-	}
-	switch len(own) {
-	case 0:
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil // nobody else is there
-	case 1:
-		return netip.ParseAddr(own[0])
-	}
-	return netip.Addr{}, fmt.Errorf("this host has no route to others yet and several addresses (%s): name the one that other hosts of the cloud reach", strings.Join(own, ", "))
-}
-
-// checkAddr warns when a host reaches this one at another address than gossip
-// tells others, which was a guess.
-func (p *peers) checkAddr(ctx context.Context) {
+// seen takes at which of this host's addresses a head has reached it, if that
+// was not known.
+func (p *peers) seen(ctx context.Context) {
 	local, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok || !p.told.IsValid() {
+	if !ok {
 		return
 	}
 	at, err := netip.ParseAddrPort(local.String())
-	if err != nil || at.Addr().Unmap() == p.told {
-		return
+	if err == nil {
+		err = p.pools.OpenLate(at.Addr().Unmap())
 	}
-	p.warned.Do(func() {
-		slog.Warn("hosts reach this front end at another address than gossip tells them: give that to --peer-listen", "address", at.Addr().Unmap().String(), "gossip", p.told.String())
-	})
+	if err != nil {
+		slog.Error("heads do not find this front end by gossip", "at", local.String(), "err", err)
+	}
 }

@@ -35,8 +35,6 @@ type peers struct {
 	listener  net.Listener
 	deny      *peer.DenyList
 	pools     *peer.Pools
-	told      netip.Addr // that gossip says this host is at, if that was a guess
-	warned    sync.Once  // that it was a bad one
 	gossip    gossipKeys
 	news      news // of what welcomes say
 
@@ -170,6 +168,7 @@ func (p *peers) handler() http.Handler {
 }
 
 func (p *peers) run(ctx context.Context) error {
+	defer p.hangUp()
 	s := peer.NewServer(peer.ServerOptions{Credentials: p.creds, Version: p.f.opt.Version, Open: p.authority, Handler: p.handler()})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Serve(ctx, p.listener) })
@@ -178,6 +177,15 @@ func (p *peers) run(ctx context.Context) error {
 	g.Go(func() error { return p.turnKeys(ctx) })
 	g.Go(func() error { return p.f.Control.Watch(ctx) })
 	return g.Wait()
+}
+
+// hangUp ends connections to other hosts.
+func (p *peers) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		c.Close()
+	}
 }
 
 // plan streams the caller's plan.
@@ -209,7 +217,6 @@ func (p *peers) report(ctx context.Context, all []plan.Status) (struct{}, error)
 func (p *peers) hello(ctx context.Context, in plan.Hello) (out struct{}, err error) {
 	id := peer.Caller(ctx)
 	p.f.Control.Renew(id.Name) // it is there, whatever it says
-	p.checkAddr(ctx)
 	if in.Node != nil {
 		n := cloud.Node{Name: id.Name, Zone: id.Zone, Arch: in.Node.Arch, Kind: in.Node.Kind, Seen: time.Now().UTC(), Version: in.Version, Net: in.Net}
 		n.SetHost(in.Node.Host, p.f.opt.Overcommit)
@@ -221,6 +228,7 @@ func (p *peers) hello(ctx context.Context, in plan.Hello) (out struct{}, err err
 		if id.Role != peer.Cluster {
 			return out, peer.Errorf(http.StatusForbidden, peer.WrongRole, "%s is not the head of a zone: its certificate says %s", id.Name, id.Role)
 		}
+		p.seen(ctx)
 		c := cloud.Cluster{Zone: id.Zone, Head: id.Name, Regime: string(in.Cluster.Regime), PublicRange: in.Cluster.PublicRange, Net: in.Net, Version: in.Version, Seen: time.Now().UTC()}
 		if err := p.f.AddCluster(ctx, c); err != nil {
 			return out, err

@@ -40,13 +40,11 @@ const (
 // GossipOptions are what a Gossip works with.
 type GossipOptions struct {
 	Identity Identity
-	WAN      bool // the cloud's pool of front ends and heads, not the zone's of head and nodes
-	Bind     string
-	// Advertise is where others reach this host, as host:port; "" is Bind.
-	Advertise string
-	Keys      [][]byte // the first is used, the others are understood
-	Join      []string // host:port of some members
-	Meta      Meta
+	WAN      bool     // the cloud's pool of front ends and heads, not the zone's of head and nodes
+	Bind     string   // where others reach it, host:port
+	Keys     [][]byte // the first is used, the others are understood
+	Join     []string // host:port of some members
+	Meta     Meta
 
 	// Transport carries it; nil is UDP and TCP at Bind.
 	Transport memberlist.Transport
@@ -161,11 +159,6 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 		return nil, fmt.Errorf("bind address: %w", err)
 	}
 	c.AdvertisePort = c.BindPort
-	if g.opt.Advertise != "" {
-		if c.AdvertiseAddr, c.AdvertisePort, err = splitHostPort(g.opt.Advertise); err != nil {
-			return nil, fmt.Errorf("advertised address: %w", err)
-		}
-	}
 	return c, nil
 }
 

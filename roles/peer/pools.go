@@ -21,15 +21,21 @@ const (
 // Pools are a host's places in gossip: in its zone's pool and, unless it is a
 // node, in the cloud's.
 type Pools struct {
-	opt    PoolOptions
-	wan    *Gossip       // nil: it has none
-	opened chan struct{} // closed when there is lan, or will be none
+	opt PoolOptions
 
-	mu    sync.Mutex
-	lan   *Gossip // nil: it has none, or not yet
-	up    string
-	keys  [][]byte         // of lan
-	seeds []netip.AddrPort // of lan
+	mu       sync.Mutex
+	lan, wan pool
+	up       string // that a head tells its zone
+}
+
+// A pool is one that a host is in, or will be in, or not.
+type pool struct {
+	id     Identity
+	port   uint16
+	keys   [][]byte // none: it is not for this host
+	seeds  []netip.AddrPort
+	gossip *Gossip       // nil: not yet
+	opened chan struct{} // closed when there is gossip
 }
 
 // PoolOptions are what Pools work with.
@@ -37,83 +43,65 @@ type PoolOptions struct {
 	Identity Identity
 	Zone     string         // whose pool to be in; "" is none
 	Addr     netip.AddrPort // of this host's Server: gossip is there, too
-	Listen   netip.Addr     // where it is answered; the zero Addr: at Addr
 	Welcome  Welcome
 	Version  string
 
-	// Late says that the host has yet to see at which of its addresses its zone
-	// reaches it: see OpenZone.
+	// Late says that this host has yet to see at which of its addresses others
+	// reach it: a head those of its zone, a front end the heads. See OpenLate.
 	Late bool
 }
 
 // OpenPools joins the pools that the options give the keys of. Others are
 // looked for in Run, at the addresses that Seeds says.
 func OpenPools(o PoolOptions) (*Pools, error) {
-	if !o.Listen.IsValid() {
-		o.Listen = o.Addr.Addr()
+	p := &Pools{opt: o,
+		lan: pool{id: o.Identity, port: lanPort, keys: o.Welcome.LAN, opened: make(chan struct{})},
+		wan: pool{id: o.Identity, port: wanPort, keys: o.Welcome.WAN, opened: make(chan struct{})},
 	}
-	p := &Pools{opt: o, keys: o.Welcome.LAN, opened: make(chan struct{})}
-	switch {
-	case o.Zone == "" || len(p.keys) == 0:
-		close(p.opened)
-	case !o.Late:
-		if err := p.openZone(o.Addr, o.Listen); err != nil {
-			return nil, err
+	if o.Zone == "" {
+		p.lan.keys = nil
+	}
+	if o.Identity.Role == FrontEnd { // it may head the zone itself
+		p.lan.id = Identity{Role: Cluster, Name: o.Identity.Name, Zone: o.Zone}
+	}
+	late := map[Role]*pool{Cluster: &p.lan, FrontEnd: &p.wan}[o.Identity.Role]
+	for _, l := range []*pool{&p.lan, &p.wan} {
+		if o.Late && l == late {
+			continue
 		}
-	}
-	if len(o.Welcome.WAN) > 0 {
-		g, err := NewGossip(p.options(o.Identity, o.Addr, o.Listen, wanPort, o.Welcome.WAN))
-		if err != nil {
+		if err := p.open(l, o.Addr.Addr()); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
-		p.wan = g
 	}
 	return p, nil
 }
 
-// options are those of one pool.
-func (p *Pools) options(id Identity, at netip.AddrPort, listen netip.Addr, port uint16, keys [][]byte) GossipOptions {
-	return GossipOptions{
-		Identity: id, WAN: port == wanPort, Keys: keys, Meta: Meta{Addr: at.String(), Version: p.opt.Version},
-		Bind: beside(netip.AddrPortFrom(listen, at.Port()), port), Advertise: beside(at, port),
-	}
-}
-
-// OpenZone joins the zone's pool, when that was left for later: the zone reaches
-// this host at addr.
-func (p *Pools) OpenZone(addr netip.Addr) error {
-	return p.openZone(netip.AddrPortFrom(addr, p.opt.Addr.Port()), addr)
-}
-
-func (p *Pools) openZone(at netip.AddrPort, listen netip.Addr) error {
+// OpenLate joins the pool that was left for later: its members reach this host
+// at addr.
+func (p *Pools) OpenLate(addr netip.Addr) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.opened:
+	return errors.Join(p.open(&p.lan, addr), p.open(&p.wan, addr))
+}
+
+// open joins a pool, unless it has or is not to.
+func (p *Pools) open(l *pool, addr netip.Addr) error {
+	if len(l.keys) == 0 || l.gossip != nil {
 		return nil
-	default:
 	}
-	id := p.opt.Identity
-	if id.Role == FrontEnd { // which heads this zone itself
-		id = Identity{Role: Cluster, Name: id.Name, Zone: p.opt.Zone}
+	at := netip.AddrPortFrom(addr, p.opt.Addr.Port())
+	o := GossipOptions{Identity: l.id, WAN: l == &p.wan, Bind: beside(at, l.port), Keys: l.keys, Meta: Meta{Addr: at.String(), Version: p.opt.Version}}
+	if l == &p.lan {
+		o.Meta.Up = p.up
 	}
-	o := p.options(id, at, listen, lanPort, p.keys)
-	o.Meta.Up = p.up
 	g, err := NewGossip(o)
 	if err != nil {
 		return err
 	}
-	p.lan = g
-	p.seed(g, lanPort, p.seeds)
-	close(p.opened)
+	l.gossip = g
+	l.seed(l.seeds)
+	close(l.opened)
 	return nil
-}
-
-// zone returns the zone's pool, nil when this host is not in it.
-func (p *Pools) zone() *Gossip {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lan
 }
 
 // beside returns where the gossip of a host is whose Server is at a.
@@ -121,8 +109,11 @@ func beside(a netip.AddrPort, port uint16) string {
 	return netip.AddrPortFrom(a.Addr(), a.Port()+port).String()
 }
 
+// all returns what this host is in.
 func (p *Pools) all() []*Gossip {
-	return slices.DeleteFunc([]*Gossip{p.zone(), p.wan}, func(g *Gossip) bool { return g == nil })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc([]*Gossip{p.lan.gossip, p.wan.gossip}, func(g *Gossip) bool { return g == nil })
 }
 
 // Seeds says where the Servers of some others are: of hosts of the zone, and of
@@ -130,22 +121,22 @@ func (p *Pools) all() []*Gossip {
 func (p *Pools) Seeds(lan, wan []netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seeds = lan
-	p.seed(p.lan, lanPort, lan)
-	p.seed(p.wan, wanPort, wan)
+	p.lan.seed(lan)
+	p.wan.seed(wan)
 }
 
-func (p *Pools) seed(g *Gossip, port uint16, all []netip.AddrPort) {
-	if g == nil {
+func (l *pool) seed(all []netip.AddrPort) {
+	l.seeds = all
+	if l.gossip == nil {
 		return
 	}
 	var at []string
 	for _, a := range all {
-		if s := beside(a, port); s != g.opt.Advertise && !slices.Contains(at, s) {
+		if s := beside(a, l.port); s != l.gossip.opt.Bind && !slices.Contains(at, s) {
 			at = append(at, s)
 		}
 	}
-	g.SetJoin(at)
+	l.gossip.SetJoin(at)
 }
 
 // Find returns where the Server of a host may be: gossip is a hint.
@@ -165,7 +156,7 @@ func (p *Pools) Find(id Identity) []string {
 // SetUp says where a head reaches its front end, for nodes that look for that.
 func (p *Pools) SetUp(addr string) {
 	p.mu.Lock()
-	g := p.lan
+	g := p.lan.gossip
 	p.up = addr
 	p.mu.Unlock()
 	if g == nil {
@@ -180,17 +171,17 @@ func (p *Pools) SetUp(addr string) {
 
 // SetKeys takes other keys; see Gossip.SetKeys.
 func (p *Pools) SetKeys(w Welcome) error {
-	var errs []error
 	p.mu.Lock()
-	if len(w.LAN) > 0 {
-		p.keys = w.LAN
-		if p.lan != nil {
-			errs = append(errs, p.lan.SetKeys(w.LAN))
+	defer p.mu.Unlock()
+	var errs []error
+	for l, keys := range map[*pool][][]byte{&p.lan: w.LAN, &p.wan: w.WAN} {
+		if len(keys) == 0 || len(l.keys) == 0 {
+			continue
 		}
-	}
-	p.mu.Unlock()
-	if p.wan != nil && len(w.WAN) > 0 {
-		errs = append(errs, p.wan.SetKeys(w.WAN))
+		l.keys = keys
+		if l.gossip != nil {
+			errs = append(errs, l.gossip.SetKeys(keys))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -198,24 +189,19 @@ func (p *Pools) SetKeys(w Welcome) error {
 // Run gossips until ctx ends.
 func (p *Pools) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	run := func(pool *Gossip) error {
-		if pool == nil {
+	for _, l := range []*pool{&p.lan, &p.wan} {
+		g.Go(func() error {
+			select {
+			case <-l.opened:
+			case <-ctx.Done():
+				return nil
+			}
+			if err := l.gossip.Run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("gossip: %w", err)
+			}
 			return nil
-		}
-		if err := pool.Run(ctx); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("gossip: %w", err)
-		}
-		return nil
+		})
 	}
-	g.Go(func() error { return run(p.wan) })
-	g.Go(func() error {
-		select {
-		case <-p.opened:
-			return run(p.zone())
-		case <-ctx.Done():
-			return nil
-		}
-	})
 	return g.Wait()
 }
 

@@ -49,10 +49,10 @@ func TestPoolsOfTheZoneComeLater(t *testing.T) {
 	if n := len(head.Members()); n != 1 {
 		t.Errorf("before it is in the zone's pool the head sees %d members, want itself in the cloud's", n)
 	}
-	if err := head.OpenZone(poolAddr(3).Addr()); err != nil {
+	if err := head.OpenLate(poolAddr(3).Addr()); err != nil {
 		t.Fatal(err)
 	}
-	if err := head.OpenZone(poolAddr(4).Addr()); err != nil {
+	if err := head.OpenLate(poolAddr(4).Addr()); err != nil {
 		t.Errorf("another time: %v", err)
 	}
 	for limit := time.Now().Add(time.Minute); len(node.Find(head1)) == 0; time.Sleep(10 * time.Millisecond) {
