@@ -1,10 +1,12 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,7 +22,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "endpoint", Usage: "URL under which clients reach the API (default: from --listen)"},
 		&cli.StringFlag{Name: "region", Value: d.Region, Usage: "name of the region"},
 		&cli.StringFlag{Name: "domain", Value: d.Domain, Usage: "domain of public DNS names"},
-		&cli.StringFlag{Name: "public-range", Value: d.PublicRange.String(), Usage: "public addresses for instances, `CIDR`; \"none\" for a cloud without"},
+		&cli.StringFlag{Name: "public-range", Value: d.PublicRange.String(), Usage: "public addresses for instances, `CIDR`; \"none\" for a cloud without; on a zone's head: addresses of the zone's own (default there: the cloud's)"},
 		&cli.StringFlag{Name: "public-interface", Usage: "network device to which --public-range belongs (default: only this host reaches it)"},
 		&cli.StringFlag{Name: "hypervisor", Value: d.Hypervisor, Usage: "libvirt, or sim: pretend, without root or libvirt"},
 		&cli.StringFlag{Name: "libvirt", Usage: "libvirtd's socket (default: where libvirt has it)"},
@@ -63,13 +65,9 @@ func config(c *cli.Context) (roles.Config, error) {
 	cfg.PeerListen, cfg.Join, cfg.Token, cfg.Regime, cfg.Mesh = c.String("peer-listen"), c.String("join"), c.String("token"), c.String("regime"), c.String("mesh")
 	cfg.SimZones, cfg.SimNodes = c.Int("sim-zones"), c.Int("sim-nodes")
 	cfg.SimPool = c.String("sim-pool")
-	cfg.PublicRange = netip.Prefix{}
-	if s := c.String("public-range"); s != "none" {
-		p, err := netip.ParsePrefix(s)
-		if err != nil || !p.Addr().Is4() || p.Bits() > 30 {
-			return cfg, fmt.Errorf("--public-range %s is no IPv4 range such as 198.18.0.0/16", s)
-		}
-		cfg.PublicRange = p.Masked()
+	var err error
+	if cfg.PublicRange, err = publicRange(cfg.Roles, c.String("public-range"), c.IsSet("public-range")); err != nil {
+		return cfg, err
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.String("log"))); err != nil {
@@ -77,6 +75,26 @@ func config(c *cli.Context) (roles.Config, error) {
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 	return cfg, nil
+}
+
+// publicRange reads --public-range as a process with these roles takes it.
+func publicRange(does []string, s string, set bool) (none netip.Prefix, _ error) {
+	head, remote := slices.Contains(does, "cluster"), !slices.Contains(does, "all") && !slices.Contains(does, "frontend")
+	switch {
+	case remote && !set:
+		return none, nil // the front end says
+	case remote && !head:
+		return none, errors.New("--public-range is for the front end, and for heads whose zone has public addresses of its own; a node is told")
+	case remote && s == "none":
+		return none, errors.New("--public-range none is for the front end; a zone has the cloud's public addresses or its own")
+	case s == "none":
+		return none, nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4() || p.Bits() > 30 {
+		return none, fmt.Errorf("--public-range %s is no IPv4 range such as 198.18.0.0/16", s)
+	}
+	return p.Masked(), nil
 }
 
 func purgeCommand() *cli.Command {

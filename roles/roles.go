@@ -26,7 +26,7 @@ type Config struct {
 	Region   string
 	Domain   string // of public DNS names
 
-	PublicRange     netip.Prefix // of public addresses; the zero Prefix for none
+	PublicRange     netip.Prefix // of public addresses; the zero Prefix for none, or on a zone's head for the cloud's
 	PublicInterface string       // device of its network; "" makes it host-only
 
 	Hypervisor    string  // "libvirt" or "sim"

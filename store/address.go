@@ -55,6 +55,14 @@ func firstOf[T any](v []T, err error) (T, bool, error) {
 	return v[0], true, nil
 }
 
+// AddAddress adds a, which must be new. The interface it leads to counts as changed too.
+func (tx Tx) AddAddress(ctx context.Context, a cloud.Address) error {
+	if a.InterfaceID != "" {
+		tx.touch(a.AccountID, "interface", a.InterfaceID)
+	}
+	return addresses.put(ctx, tx, &a)
+}
+
 // PutAddress adds or replaces a. The interfaces it led and leads to count as changed too.
 func (tx Tx) PutAddress(ctx context.Context, a cloud.Address) error {
 	if err := tx.touchLedTo(ctx, a, a.InterfaceID); err != nil {
@@ -70,11 +78,8 @@ func (tx Tx) touchLedTo(ctx context.Context, a cloud.Address, next string) error
 		return err
 	}
 	for _, id := range []string{was.InterfaceID, next} {
-		if id == "" {
-			continue
-		}
-		if err := tx.touch(ctx, a.AccountID, "interface", id); err != nil {
-			return err
+		if id != "" {
+			tx.touch(a.AccountID, "interface", id)
 		}
 	}
 	return nil
@@ -88,18 +93,18 @@ func (tx Tx) DeleteAddress(ctx context.Context, a cloud.Address) error {
 	return addresses.remove(ctx, tx, a.AccountID, a.ID)
 }
 
-// FreePublicIP returns an address of pool that nobody has, or InsufficientAddressCapacity.
-func (tx Tx) FreePublicIP(ctx context.Context, pool netip.Prefix) (netip.Addr, error) {
-	if !pool.IsValid() {
+// FreePublicIP returns an address of r that nobody has, or InsufficientAddressCapacity.
+func (tx Tx) FreePublicIP(ctx context.Context, r cloud.PublicRange) (netip.Addr, error) {
+	if !r.Prefix.IsValid() {
 		return netip.Addr{}, cloud.Faultf("InsufficientAddressCapacity", "This cloud has no pool of public addresses.")
 	}
-	ip, err := pick(pool, 1, 1, func(ip netip.Addr) (bool, error) {
+	ip, err := pick(r.Prefix, 1, 1, func(ip netip.Addr) (bool, error) {
 		var n int
 		err := tx.c.queryRow(ctx, `SELECT COUNT(*) FROM address WHERE ip = ?`, ip.String()).Scan(&n)
 		return n > 0, err
 	})
 	if err == nil && !ip.IsValid() {
-		err = cloud.Faultf("InsufficientAddressCapacity", "The pool of public addresses %s has no free address left; 1 is missing. Release one, or ask the operator for a larger range.", pool)
+		err = cloud.Faultf("InsufficientAddressCapacity", "The pool of public addresses %s has no free address left; 1 is missing. Release one, or ask the operator for a larger range.", r)
 	}
 	return ip, err
 }
@@ -109,6 +114,33 @@ var addressesOfVpc = addresses.where("interface_id <> '' AND interface_id IN (SE
 // AddressesOfVpc returns the public addresses that lead to interfaces in vpc.
 func (rx Rx) AddressesOfVpc(ctx context.Context, vpc string) ([]cloud.Address, error) {
 	return addresses.query(ctx, rx, addressesOfVpc, vpc)
+}
+
+const everyAddress = "SELECT body FROM address ORDER BY id"
+
+// AddressesOfZone returns the public addresses of a zone's own range that are
+// in somebody's hands, and all others that lead to an interface in the zone. It
+// reads every address of the cloud.
+func (rx Rx) AddressesOfZone(ctx context.Context, zone string) ([]cloud.Address, error) {
+	all, err := addresses.query(ctx, rx, everyAddress)
+	if err != nil {
+		return nil, err
+	}
+	var out []cloud.Address
+	for _, a := range all {
+		here := a.Zone == zone
+		if !here && a.InterfaceID != "" {
+			n, _, err := rx.FindInterface(ctx, a.InterfaceID)
+			if err != nil {
+				return nil, err
+			}
+			here = n.Zone == zone
+		}
+		if here {
+			out = append(out, a)
+		}
+	}
+	return out, nil
 }
 
 var addressByIPAlone = addresses.where("ip = ?")

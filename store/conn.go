@@ -14,10 +14,12 @@ import (
 // run to their end whatever becomes of the caller: each is short, and an
 // interrupted one would take the whole batch with it.
 type conn struct {
-	c     *sql.Conn
-	stmts map[string]*sql.Stmt
-	fleet *fleet // see Tx.Fleet
-	wrote bool   // since the open savepoint began
+	c       *sql.Conn
+	stmts   map[string]*sql.Stmt
+	fleet   *fleet // see Tx.Fleet
+	wrote   bool   // since the open savepoint began
+	changes []byte // lines of the change feed, of the open batch
+	changed int    // how many
 }
 
 func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
@@ -83,17 +85,16 @@ func (c *conn) queryRow(ctx context.Context, query string, args ...any) row {
 	return s.QueryRowContext(context.WithoutCancel(ctx), args...)
 }
 
-// savepoint runs w alone within the open transaction, and returns the
-// revision after it.
-func (c *conn) savepoint(w *write, rev uint64, now time.Time) (_ uint64, err error) {
+// savepoint runs w alone within the open transaction.
+func (c *conn) savepoint(w *write, now time.Time) error {
 	if err := c.exec(w.ctx, `SAVEPOINT w`); err != nil {
-		return rev, err
+		return err
 	}
 	if c.wrote = false; c.fleet != nil {
 		c.fleet.own = false
 	}
-	next := rev
-	err = w.run(Tx{Rx: Rx{c: c, now: now}, rev: &next})
+	changes, changed := len(c.changes), c.changed
+	err := w.run(Tx{Rx{c: c, now: now}})
 	if err == nil && cloud.CallFrom(w.ctx).DryRun {
 		err = cloud.ErrDryRun
 	}
@@ -101,13 +102,14 @@ func (c *conn) savepoint(w *write, rev uint64, now time.Time) (_ uint64, err err
 		err = c.exec(w.ctx, `RELEASE w`)
 	}
 	if err == nil {
-		return next, nil
+		return nil
 	}
+	c.changes, c.changed = c.changes[:changes], changed
 	c.forget()
 	if !full(err) {
 		err = errors.Join(err, c.exec(w.ctx, `ROLLBACK TO w`), c.exec(w.ctx, `RELEASE w`))
 	}
-	return rev, err
+	return err
 }
 
 // forget drops what was read of nodes if some of that is being rolled back.

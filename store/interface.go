@@ -41,18 +41,18 @@ func (rx Rx) InterfacesOfVpc(ctx context.Context, vpc string) ([]cloud.Interface
 // AddInterface adds n and claims its addresses; InvalidIPAddress.InUse when
 // another interface of the VPC has one of them.
 func (tx Tx) AddInterface(ctx context.Context, n cloud.Interface) error {
-	if err := tx.PutInterface(ctx, n); err != nil {
+	if err := interfaces.put(ctx, tx, &n); err != nil {
+		return err
+	}
+	if err := tx.joinGroups(ctx, n); err != nil {
 		return err
 	}
 	for _, ip := range append([]netip.Addr{n.PrivateIP}, n.Secondary...) {
-		taken, err := tx.privateTaken(ctx, n.VpcID, ip)
-		if err != nil {
-			return err
-		}
-		if taken {
+		err := tx.c.exec(ctx, `INSERT INTO private_address (vpc_id, ip, subnet_id, interface_id) VALUES (?, ?, ?, ?)`, n.VpcID, ip.String(), n.SubnetID, n.ID)
+		if taken(err) {
 			return cloud.Faultf("InvalidIPAddress.InUse", "Address %s is in use.", ip)
 		}
-		if err := tx.c.exec(ctx, `INSERT INTO private_address (vpc_id, ip, subnet_id, interface_id) VALUES (?, ?, ?, ?)`, n.VpcID, ip.String(), n.SubnetID, n.ID); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -67,6 +67,10 @@ func (tx Tx) PutInterface(ctx context.Context, n cloud.Interface) error {
 	if err := tx.c.exec(ctx, `DELETE FROM interface_group WHERE interface_id = ?`, n.ID); err != nil {
 		return err
 	}
+	return tx.joinGroups(ctx, n)
+}
+
+func (tx Tx) joinGroups(ctx context.Context, n cloud.Interface) error {
 	for _, g := range n.Groups {
 		if err := tx.c.exec(ctx, `INSERT INTO interface_group (group_id, interface_id) VALUES (?, ?)`, g, n.ID); err != nil {
 			return err

@@ -236,7 +236,7 @@ func (db *DB) batch(c *conn, first *write) {
 		all = append(all, w)
 		if err == nil {
 			if w.err = w.ctx.Err(); w.err == nil {
-				rev, w.err = c.savepoint(w, rev, db.Now())
+				w.err = c.savepoint(w, db.Now())
 			}
 			if full(w.err) { // SQLite may have rolled back everything by itself
 				err = w.err
@@ -250,6 +250,9 @@ func (db *DB) batch(c *conn, first *write) {
 			}
 		}
 	}
+	if err == nil {
+		rev, err = c.keepChanges(ctx, rev)
+	}
 	if err == nil && rev/changeCut != db.rev.Load()/changeCut {
 		err = c.exec(ctx, `DELETE FROM change WHERE rev < ?`, int64(rev)-changeMax)
 	}
@@ -257,7 +260,7 @@ func (db *DB) batch(c *conn, first *write) {
 		err = c.exec(ctx, `COMMIT`)
 	}
 	if err != nil {
-		c.fleet = nil
+		c.fleet, c.changes, c.changed = nil, c.changes[:0], 0
 		c.exec(ctx, `ROLLBACK`)
 		for _, w := range all {
 			w.err = storeFault(err)
@@ -289,6 +292,12 @@ func full(err error) bool {
 		return true
 	}
 	return false
+}
+
+// taken reports whether err says that a row with this key is there already.
+func taken(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 }
 
 // storeFault turns a failure of the disk below the store into what a caller

@@ -63,7 +63,8 @@ func (t *table[T]) write(ctx context.Context, tx Tx, query string, v *T, more ..
 	if err := tx.c.exec(ctx, query, args...); err != nil {
 		return fmt.Errorf("put %s %s: %w", t.name, id, err)
 	}
-	return tx.touch(ctx, account, t.name, id)
+	tx.touch(account, t.name, id)
+	return nil
 }
 
 // remove deletes the row id of account, if it is there.
@@ -71,7 +72,8 @@ func (t *table[T]) remove(ctx context.Context, tx Tx, account, id string) error 
 	if err := tx.c.exec(ctx, t.delete, id); err != nil {
 		return fmt.Errorf("delete %s %s: %w", t.name, id, err)
 	}
-	return tx.touch(ctx, account, t.name, id)
+	tx.touch(account, t.name, id)
+	return nil
 }
 
 // find returns the row id, whoever owns it, and whether it is there.

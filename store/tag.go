@@ -54,7 +54,8 @@ func (tx Tx) PutTag(ctx context.Context, account string, t cloud.Tag) error {
 		ON CONFLICT (account_id, resource_id, key) DO UPDATE SET value = excluded.value`, account, t.ResourceID, t.Key, t.Value); err != nil {
 		return err
 	}
-	return tx.touch(ctx, account, "tag", t.ResourceID)
+	tx.touch(account, "tag", t.ResourceID)
+	return nil
 }
 
 // DeleteTag removes the tag key of a resource, if it is there.
@@ -62,7 +63,8 @@ func (tx Tx) DeleteTag(ctx context.Context, account, resource, key string) error
 	if err := tx.c.exec(ctx, `DELETE FROM tag WHERE account_id = ? AND resource_id = ? AND key = ?`, account, resource, key); err != nil {
 		return err
 	}
-	return tx.touch(ctx, account, "tag", resource)
+	tx.touch(account, "tag", resource)
+	return nil
 }
 
 // deleteTags removes all tags of a resource that goes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"eucad/store/cloud"
@@ -19,10 +20,7 @@ type Rx struct {
 func (rx Rx) Now() time.Time { return rx.now }
 
 // A Tx is a transaction that may also write.
-type Tx struct {
-	Rx
-	rev *uint64 // of the last change so far
-}
+type Tx struct{ Rx }
 
 // A Change is one line of the change feed: something that became different.
 type Change struct {
@@ -36,10 +34,32 @@ type Change struct {
 // asked for: read everything.
 var ErrTooOld = errors.New("change feed does not reach back so far")
 
-// touch adds a line to the change feed.
-func (tx Tx) touch(ctx context.Context, account, kind, id string) error {
-	*tx.rev++
-	return tx.c.exec(ctx, `INSERT INTO change (rev, account_id, kind, id) VALUES (?, ?, ?, ?)`, int64(*tx.rev), account, kind, id)
+// touch adds a line to the change feed. The batch writes it at its end, with
+// those of the others: no transaction sees lines of its own.
+func (tx Tx) touch(account, kind, id string) {
+	c := tx.c
+	if c.changed++; len(c.changes) > 0 {
+		c.changes = append(c.changes, '\n')
+	}
+	for n, s := range [...]string{account, kind, id} {
+		if n > 0 {
+			c.changes = append(c.changes, '\t')
+		}
+		c.changes = append(c.changes, s...)
+	}
+}
+
+// keepChanges writes what transactions have touched, after revision rev, and
+// returns the revision after it. It is one row a commit: one each would cost a
+// tenth of a launch.
+func (c *conn) keepChanges(ctx context.Context, rev uint64) (uint64, error) {
+	if c.changed == 0 {
+		return rev, nil
+	}
+	first, last := rev+1, rev+uint64(c.changed)
+	err := c.exec(ctx, `INSERT INTO change (rev, first, lines) VALUES (?, ?, ?)`, int64(last), int64(first), string(c.changes))
+	c.changes, c.changed = c.changes[:0], 0
+	return last, err
 }
 
 // Rev returns the revision this transaction reads.
@@ -53,24 +73,32 @@ func (rx Rx) Rev(ctx context.Context) (uint64, error) {
 // most max lines. It returns ErrTooOld when lines in between are gone.
 func (rx Rx) Changes(ctx context.Context, since uint64, max int) ([]Change, error) {
 	var oldest sql.NullInt64
-	if err := rx.c.queryRow(ctx, `SELECT MIN(rev) FROM change`).Scan(&oldest); err != nil {
+	if err := rx.c.queryRow(ctx, `SELECT first FROM change ORDER BY rev LIMIT 1`).Scan(&oldest); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
 	if oldest.Valid && uint64(oldest.Int64) > since+1 {
 		return nil, ErrTooOld
 	}
-	rows, err := rx.c.query(ctx, `SELECT rev, account_id, kind, id FROM change WHERE rev > ? ORDER BY rev LIMIT ?`, int64(since), max)
+	rows, err := rx.c.query(ctx, `SELECT first, lines FROM change WHERE rev > ? ORDER BY rev LIMIT ?`, int64(since), max)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var out []Change
-	for rows.Next() {
-		var c Change
-		if err := rows.Scan(&c.Rev, &c.AccountID, &c.Kind, &c.ID); err != nil {
+	for rows.Next() && len(out) < max {
+		var rev uint64
+		var lines string
+		if err := rows.Scan(&rev, &lines); err != nil {
 			return nil, err
 		}
-		out = append(out, c)
+		for line := range strings.SplitSeq(lines, "\n") {
+			if rev > since && len(out) < max {
+				account, rest, _ := strings.Cut(line, "\t")
+				kind, id, _ := strings.Cut(rest, "\t")
+				out = append(out, Change{rev, account, kind, id})
+			}
+			rev++
+		}
 	}
 	return out, rows.Err()
 }

@@ -60,8 +60,6 @@ func (s *Server) allocateAddress(ctx context.Context, in *wire.AllocateAddressIn
 		return nil, unsupported("An IPAM pool")
 	case query.Val(in.PublicIpv4Pool) != "" && *in.PublicIpv4Pool != "amazon":
 		return nil, cloud.Faultf("InvalidPublicIpv4PoolID.NotFound", "The pool ID '%s' does not exist; the cloud's own is 'amazon'.", clip(*in.PublicIpv4Pool))
-	case query.Val(in.NetworkBorderGroup) != "" && *in.NetworkBorderGroup != s.Cfg.Region:
-		return nil, invalid("networkBorderGroup", *in.NetworkBorderGroup, "It is "+s.Cfg.Region+".")
 	}
 	tags, err := readTagSpecifications(in.TagSpecifications, "elastic-ip")
 	if err != nil {
@@ -75,9 +73,14 @@ func (s *Server) allocateAddress(ctx context.Context, in *wire.AllocateAddressIn
 	}
 	a := cloud.Address{ID: cloud.NewID("eipalloc"), AccountID: account(ctx)}
 	err = s.DB.Write(ctx, func(tx store.Tx) (err error) {
-		if a.IP, err = s.publicIP(ctx, tx, want); err != nil {
+		r, err := s.borderGroup(ctx, tx.Rx, in.NetworkBorderGroup, want)
+		if err != nil {
 			return err
 		}
+		if a.IP, err = publicIP(ctx, tx, r, want); err != nil {
+			return err
+		}
+		a.Zone = r.Zone
 		a.Created = tx.Now()
 		if err := tx.PutAddress(ctx, a); err != nil {
 			return err
@@ -91,16 +94,13 @@ func (s *Server) allocateAddress(ctx context.Context, in *wire.AllocateAddressIn
 		return nil, err
 	}
 	return &wire.AllocateAddressOutput{PublicIp: query.Ptr(a.IP.String()), AllocationId: &a.ID, Domain: query.Ptr("vpc"),
-		PublicIpv4Pool: query.Ptr("amazon"), NetworkBorderGroup: &s.Cfg.Region}, nil
+		PublicIpv4Pool: query.Ptr("amazon"), NetworkBorderGroup: query.Ptr(s.groupName(a.Zone))}, nil
 }
 
-// publicIP returns a free address of the pool: the one that is wanted, if any.
-func (s *Server) publicIP(ctx context.Context, tx store.Tx, want netip.Addr) (netip.Addr, error) {
+// publicIP returns a free address of the range: the one that is wanted, if any.
+func publicIP(ctx context.Context, tx store.Tx, r cloud.PublicRange, want netip.Addr) (netip.Addr, error) {
 	if !want.IsValid() {
-		return tx.FreePublicIP(ctx, s.Cfg.PublicPool)
-	}
-	if !usable(s.Cfg.PublicPool, want) {
-		return want, cloud.Faultf("InvalidAddress.NotFound", "Address '%s' is not in this cloud's pool of public addresses.", want)
+		return tx.FreePublicIP(ctx, r)
 	}
 	_, taken, err := tx.FindAddress(ctx, want)
 	if err == nil && taken {
@@ -109,21 +109,15 @@ func (s *Server) publicIP(ctx context.Context, tx store.Tx, want netip.Addr) (ne
 	return want, err
 }
 
-// usable reports whether ip is an address that the pool gives out: all but its
-// first and last, see poolSize.
-func usable(pool netip.Prefix, ip netip.Addr) bool {
-	return pool.IsValid() && pool.Contains(ip) && ip != pool.Masked().Addr() && pool.Contains(ip.Next())
-}
-
 // releaseAddress gives an address back to the pool.
 func (s *Server) releaseAddress(ctx context.Context, in *wire.ReleaseAddressInput) (*wire.ReleaseAddressOutput, error) {
-	if g := query.Val(in.NetworkBorderGroup); g != "" && g != s.Cfg.Region {
-		return nil, invalid("networkBorderGroup", g, "It is "+s.Cfg.Region+".")
-	}
 	err := s.DB.Write(ctx, func(tx store.Tx) error {
 		a, err := findAddress(ctx, tx.Rx, in.AllocationId, in.PublicIp)
 		if err != nil {
 			return err
+		}
+		if g := query.Val(in.NetworkBorderGroup); g != "" && g != s.groupName(a.Zone) {
+			return cloud.Faultf("InvalidAddress.NotFound", "Address '%s' is not in the network border group '%s'; it is in '%s'.", a.IP, clip(g), s.groupName(a.Zone))
 		}
 		if a.AssociationID != "" {
 			return cloud.Faultf("InvalidIPAddress.InUse", "Address %s is in use: it is associated with %s; disassociate it first.", a.IP, a.InterfaceID)
@@ -194,7 +188,7 @@ func (s *Server) describeAddresses(ctx context.Context, in *wire.DescribeAddress
 
 func (s *Server) wireAddress(a *cloud.Address, tags []cloud.Tag) wire.Address {
 	w := wire.Address{PublicIp: query.Ptr(a.IP.String()), AllocationId: &a.ID, Domain: query.Ptr("vpc"),
-		PublicIpv4Pool: query.Ptr("amazon"), NetworkBorderGroup: &s.Cfg.Region, Tags: wireTags(tags)}
+		PublicIpv4Pool: query.Ptr("amazon"), NetworkBorderGroup: query.Ptr(s.groupName(a.Zone)), Tags: wireTags(tags)}
 	if a.AssociationID != "" {
 		w.AssociationId, w.InstanceId, w.NetworkInterfaceId = &a.AssociationID, opt(a.InstanceID), &a.InterfaceID
 		w.NetworkInterfaceOwnerId, w.PrivateIpAddress = &a.AccountID, query.Ptr(a.PrivateIP.String())
@@ -218,7 +212,7 @@ func (s *Server) addressFilters() query.Fields[tagged[cloud.Address]] {
 		"association-id":             field(func(a *address) string { return a.AssociationID }),
 		"domain":                     always[address]("vpc"),
 		"instance-id":                associated(func(a *address) string { return a.InstanceID }),
-		"network-border-group":       always[address](s.Cfg.Region),
+		"network-border-group":       field(func(a *address) string { return s.groupName(a.Zone) }),
 		"network-interface-id":       associated(func(a *address) string { return a.InterfaceID }),
 		"network-interface-owner-id": associated(func(a *address) string { return a.AccountID }),
 		"private-ip-address":         associated(func(a *address) string { return a.PrivateIP.String() }),

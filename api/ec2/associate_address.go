@@ -40,6 +40,9 @@ func (s *Server) associateAddress(ctx context.Context, in *wire.AssociateAddress
 			id = a.AssociationID
 			return tx.Audit(ctx)
 		}
+		if err := s.sameGroup(ctx, tx.Rx, &a, &n); err != nil {
+			return err
+		}
 		if a.AssociationID != "" && stay {
 			return cloud.Faultf("Resource.AlreadyAssociated", "resource %s is already associated with associate-id %s", a.ID, a.AssociationID)
 		}

@@ -78,6 +78,8 @@ func (s *Server) stopInstances(ctx context.Context, in *wire.StopInstancesInput)
 			return true, nil
 		case i.State == cloud.ShuttingDown || i.State == cloud.Terminated:
 			return false, cloud.Faultf("IncorrectInstanceState", "This instance '%s' is not in a state from which it can be stopped: %s.", i.ID, i.State)
+		case i.State == cloud.Pending && i.Boot == 1:
+			return false, cloud.Faultf("IncorrectInstanceState", "Instance '%s' cannot be stopped as it has never reached the 'running' state.", i.ID)
 		case i.StopProtected:
 			return false, cloud.Faultf("OperationNotPermitted", "The instance '%s' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.", i.ID)
 		}
@@ -171,11 +173,15 @@ func (s *Server) givePublic(ctx context.Context, tx store.Tx, n *cloud.Interface
 	if err != nil || len(have) > 0 {
 		return err
 	}
-	ip, err := tx.FreePublicIP(ctx, s.Cfg.PublicPool)
+	r, err := s.publicRange(ctx, tx.Rx, n.Zone)
 	if err != nil {
 		return err
 	}
-	return tx.PutAddress(ctx, autoAddress(tx, n, ip))
+	ip, err := tx.FreePublicIP(ctx, r)
+	if err != nil {
+		return err
+	}
+	return tx.AddAddress(ctx, autoAddress(tx, n, r, ip))
 }
 
 // rebootInstances resets running instances. A terminated one is ignored (EC2

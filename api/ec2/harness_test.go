@@ -246,7 +246,7 @@ var (
 	randomThing = regexp.MustCompile(`\b(?:(?P<id>[a-z]+(?:-attach)?)-[0-9a-f]{17}\b` +
 		`|(?P<account>[0-9]{12})\b` +
 		`|(?P<ip>172[.-]31[.-][0-9]+[.-][0-9]+\b)(?P<slash>/?)` +
-		`|(?P<pub>198[.-]18[.-]0[.-][0-9]+\b)(?P<slash2>/?)` +
+		`|(?P<pub>198[.-]18[.-][01][.-][0-9]+\b)(?P<slash2>/?)` +
 		`|(?P<mac>02(?::[0-9a-f]{2}){5})` +
 		`|(?P<time>20[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{8,12}(?:Z| GMT)))`)
 	stableThing = regexp.MustCompile(`\b(?:[a-z]+(?:-attach)?-#[0-9]+|ALICE|BOB|(?:IP|PUB|MAC|TOKEN)#[0-9]+)\b`)
@@ -368,6 +368,11 @@ var commands = map[string]func(c *site, args []string) error{
 			i.Impaired, i.StatusSince = true, tx.Now()
 			return tx.PutInstance(c.ctx(), i)
 		})
+	},
+	// range ZONE CIDR: the head of the zone brought public addresses
+	"range": func(c *site, args []string) error {
+		k := cloud.Cluster{Zone: args[0], Head: "head-" + args[0], PublicRange: netip.MustParsePrefix(args[1])}
+		return c.db.Write(c.ctx(), func(tx store.Tx) error { return tx.PutCluster(c.ctx(), k) })
 	},
 	// node NAME ZONE CPUS MEMORY-MIB DISK-GIB; with 0 CPUs it is out of service
 	"node": func(c *site, args []string) error {

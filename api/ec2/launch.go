@@ -36,6 +36,7 @@ type launch struct {
 	nics      []nicSpec // by device index
 	disks     []wire.BlockDeviceMapping
 	tags      specifiedTags
+	public    cloud.PublicRange // that its interfaces get addresses of
 	accepted  cloud.Event
 }
 

@@ -196,7 +196,7 @@ func (l *launch) subnetsFor(ctx context.Context, tx store.Tx, account string) ([
 }
 
 // planNICs resolves what the interfaces name, the primary one being in sub.
-func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub cloud.Subnet, pool bool) ([]nicPlan, error) {
+func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub cloud.Subnet) ([]nicPlan, error) {
 	plans := make([]nicPlan, len(l.nics))
 	for i, n := range l.nics {
 		p := nicPlan{nicSpec: n, subnet: sub}
@@ -226,7 +226,7 @@ func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub 
 				}
 			}
 			// Without a pool the subnet's wish comes to nothing; the caller's is refused.
-			p.publicN = query.Val(n.public) || n.public == nil && i == 0 && p.subnet.MapPublic && pool
+			p.publicN = query.Val(n.public) || n.public == nil && i == 0 && p.subnet.MapPublic && l.public.Prefix.IsValid()
 		}
 		plans[i] = p
 	}
@@ -288,8 +288,10 @@ func checkInSubnet(sub cloud.Subnet, ip netip.Addr) error {
 }
 
 // macOf returns the MAC address of an interface: locally administered, made of
-// the id, so that it is known wherever the id is.
+// the id, so that it is known wherever the id is; of its end, for ids that were
+// made together begin alike.
 func macOf(eni string) string {
-	hex := strings.TrimPrefix(eni, "eni-") + "0000000000"
+	hex := "0000000000" + strings.TrimPrefix(eni, "eni-")
+	hex = hex[len(hex)-10:]
 	return "02:" + hex[0:2] + ":" + hex[2:4] + ":" + hex[4:6] + ":" + hex[6:8] + ":" + hex[8:10]
 }

@@ -17,7 +17,7 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 	var public netip.Addr
 	if nics[0].publicN {
 		var err error
-		if public, err = tx.FreePublicIP(ctx, s.Cfg.PublicPool); err != nil {
+		if public, err = tx.FreePublicIP(ctx, l.public); err != nil {
 			return nil, err
 		}
 	}
@@ -47,7 +47,7 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 		return nil, err
 	}
 	if public.IsValid() {
-		if err := tx.PutAddress(ctx, autoAddress(tx, &have[0].Interface, public)); err != nil {
+		if err := tx.AddAddress(ctx, autoAddress(tx, &have[0].Interface, l.public, public)); err != nil {
 			return nil, err
 		}
 	}
@@ -56,9 +56,9 @@ func (s *Server) addInstance(ctx context.Context, tx store.Tx, l *launch, index 
 }
 
 // autoAddress returns the row of a public address that an instance gets from
-// the pool for as long as it runs.
-func autoAddress(tx store.Tx, n *cloud.Interface, ip netip.Addr) cloud.Address {
-	return cloud.Address{ID: cloud.NewID("eipalloc"), AccountID: n.AccountID, IP: ip, Auto: true, AssociationID: cloud.NewID("eipassoc"),
+// the range for as long as it runs.
+func autoAddress(tx store.Tx, n *cloud.Interface, r cloud.PublicRange, ip netip.Addr) cloud.Address {
+	return cloud.Address{ID: cloud.NewID("eipalloc"), AccountID: n.AccountID, IP: ip, Zone: r.Zone, Auto: true, AssociationID: cloud.NewID("eipassoc"),
 		InterfaceID: n.ID, InstanceID: n.InstanceID, PrivateIP: n.PrivateIP, Created: tx.Now()}
 }
 

@@ -44,6 +44,7 @@ func TestLimits(t *testing.T) {
 		return b.String()
 	}
 	c.must(run)
+	c.settle()
 	c.must("Action=StopInstances&InstanceId.1=i-#1")
 	c.settle()
 	for _, tt := range []struct {

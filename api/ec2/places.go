@@ -2,7 +2,6 @@ package ec2
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strconv"
 
@@ -39,11 +38,18 @@ func (s *Server) describeRegions(_ context.Context, in *wire.DescribeRegionsInpu
 // describeAvailabilityZones tells about the zones: those with a node in
 // service are available.
 func (s *Server) describeAvailabilityZones(ctx context.Context, in *wire.DescribeAvailabilityZonesInput) (*wire.DescribeAvailabilityZonesOutput, error) {
-	serves := map[string]bool{}
+	serves, own := map[string]bool{}, map[string]bool{} // by zone: has a node in service, has public addresses of its own
 	err := s.DB.Read(ctx, func(rx store.Rx) error {
 		nodes, err := rx.Nodes(ctx)
 		for _, n := range nodes {
 			serves[n.Zone] = serves[n.Zone] || !n.Cordoned && !n.Lost
+		}
+		if err != nil {
+			return err
+		}
+		ranges, err := rx.PublicRanges(ctx, s.Cfg.PublicPool)
+		for _, r := range ranges {
+			own[r.Zone] = true
 		}
 		return err
 	})
@@ -55,6 +61,12 @@ func (s *Server) describeAvailabilityZones(ctx context.Context, in *wire.Describ
 			return "available"
 		}
 		return "unavailable"
+	}
+	border := func(zone string) string {
+		if own[zone] {
+			return s.groupName(zone)
+		}
+		return s.Cfg.Region
 	}
 	id := func(zone string) string { return cloud.ZoneID(s.Cfg.Region, zone) }
 	is := func(v string) func(string) []string { return func(string) []string { return one(v) } }
@@ -70,7 +82,7 @@ func (s *Server) describeAvailabilityZones(ctx context.Context, in *wire.Describ
 		"zone-id":              func(z string) []string { return one(id(z)) },
 		"zone-name":            one,
 		"zone-type":            is("availability-zone"),
-		"network-border-group": is(s.Cfg.Region),
+		"network-border-group": func(z string) []string { return one(border(z)) },
 	}, nil)
 	if err != nil {
 		return nil, err
@@ -93,15 +105,22 @@ func (s *Server) describeAvailabilityZones(ctx context.Context, in *wire.Describ
 		out.AvailabilityZones = append(out.AvailabilityZones, wire.AvailabilityZone{
 			ZoneName: &zone, ZoneId: query.Ptr(id(zone)), State: query.Ptr(state(zone)), RegionName: &s.Cfg.Region,
 			ZoneType: query.Ptr("availability-zone"), GroupName: &s.Cfg.Region, GroupLongName: &s.Cfg.Region,
-			NetworkBorderGroup: &s.Cfg.Region, OptInStatus: query.Ptr("opt-in-not-required")})
+			NetworkBorderGroup: query.Ptr(border(zone)), OptInStatus: query.Ptr("opt-in-not-required")})
 	}
 	return out, nil
 }
 
 // describeAccountAttributes tells what the account may do.
 func (s *Server) describeAccountAttributes(ctx context.Context, in *wire.DescribeAccountAttributesInput) (*wire.DescribeAccountAttributesOutput, error) {
-	vpc := "none"
+	vpc, pool := "none", 0
 	err := s.DB.Read(ctx, func(rx store.Rx) error {
+		ranges, err := rx.PublicRanges(ctx, s.Cfg.PublicPool)
+		if err != nil {
+			return err
+		}
+		for _, r := range ranges {
+			pool += r.Size()
+		}
 		v, err := rx.DefaultVpc(ctx, account(ctx))
 		switch {
 		case cloud.FaultCode(err) == "VPCIdNotSpecified":
@@ -115,17 +134,13 @@ func (s *Server) describeAccountAttributes(ctx context.Context, in *wire.Describ
 	if err != nil {
 		return nil, err
 	}
-	pool := "0"
-	if s.Cfg.PublicPool.IsValid() {
-		pool = strconv.Itoa(poolSize(s.Cfg.PublicPool))
-	}
 	values := []struct{ name, value string }{
 		{"supported-platforms", "VPC"},
 		{"default-vpc", vpc},
 		{"max-instances", strconv.Itoa(1 << 20)},
 		{"vpc-max-security-groups-per-interface", strconv.Itoa(maxGroups)},
-		{"max-elastic-ips", pool},
-		{"vpc-max-elastic-ips", pool},
+		{"max-elastic-ips", strconv.Itoa(pool)},
+		{"vpc-max-elastic-ips", strconv.Itoa(pool)},
 	}
 	for _, name := range in.AttributeNames {
 		if !slices.ContainsFunc(values, func(v struct{ name, value string }) bool { return v.name == name }) {
@@ -142,6 +157,3 @@ func (s *Server) describeAccountAttributes(ctx context.Context, in *wire.Describ
 	}
 	return out, nil
 }
-
-// poolSize is how many public addresses a pool has; its first and last are not used.
-func poolSize(p netip.Prefix) int { return max(1<<(32-p.Bits())-2, 0) }

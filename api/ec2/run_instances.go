@@ -89,7 +89,10 @@ func (s *Server) launch(ctx context.Context, tx store.Tx, account string, l *lau
 	if err != nil {
 		return nil, err
 	}
-	nics, err := l.planNICs(ctx, tx, account, sub, s.Cfg.PublicPool.IsValid())
+	if l.public, err = s.publicRange(ctx, tx.Rx, sub.Zone); err != nil {
+		return nil, err
+	}
+	nics, err := l.planNICs(ctx, tx, account, sub)
 	if err != nil {
 		return nil, err
 	}

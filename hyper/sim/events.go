@@ -9,7 +9,7 @@ import (
 
 // maxEvents bounds what waits for a slow watcher. When there is more, it is
 // dropped and the watcher told to read List.
-const maxEvents = 4096
+const maxEvents = 256
 
 // A watcher is one call of Events.
 type watcher struct {

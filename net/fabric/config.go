@@ -29,6 +29,10 @@ import (
 // goes.
 type Config struct {
 	Routers []Router
+
+	// Public holds the public addresses, if it is not the zero Prefix: they are
+	// others than Options.PublicPrefix says.
+	Public netip.Prefix `json:",omitzero"`
 }
 
 // A Router is one VPC on this host.

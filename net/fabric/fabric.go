@@ -67,6 +67,9 @@ type Stats struct {
 	RxBytes, RxPackets, TxBytes, TxPackets uint64
 }
 
+// Transit is the default of Options.Transit, of RFC 6598's shared space.
+var Transit = netip.MustParsePrefix("100.127.0.0/16")
+
 // Options say how a Fabric meets the host's network. The zero value works.
 type Options struct {
 	Dir string // where leases of the fabric's own state are kept
@@ -77,7 +80,7 @@ type Options struct {
 	PublicInterface string // device whose network PublicPrefix belongs to; ARP for ports' public addresses is answered there
 
 	// Transit is cut into small links between the host and each router;
-	// default 100.127.0.0/16 (of RFC 6598's shared space). It must be the same on
+	// default Transit. It must be the same on
 	// all hosts: a gateway's packets come from its last link, which no host makes.
 	Transit netip.Prefix
 

@@ -232,6 +232,22 @@ func TestWorld(t *testing.T) {
 			t.Errorf("proxy ARP left: %s", got)
 		}
 	})
+	t.Run("public addresses of another range", func(t *testing.T) {
+		own := netip.MustParsePrefix("203.0.113.128/25")
+		f := newFabric(t, fabric.Options{PublicInterface: "eth9", PublicPrefix: netip.MustParsePrefix("198.51.100.0/24")})
+		r := vpc("vpc-1", port(1, 10))
+		r.Ports[0].Public = ip("203.0.113.140")
+		if err := f.Apply(t.Context(), fabric.Config{Routers: []fabric.Router{r}, Public: own}); err != nil {
+			t.Fatal(err)
+		}
+		a := boot(t, f, r.Ports[0]).static(subnetA).serve(80)
+		world.reaches("203.0.113.140:80", "203.0.113.9")
+		a.reaches("203.0.113.9:80", "203.0.113.140")
+		if err := f.Apply(t.Context(), fabric.Config{Public: netip.MustParsePrefix("100.127.9.0/24")}); err == nil || !strings.Contains(err.Error(), "overlaps the transit prefix") {
+			t.Errorf("range that overlaps: %v", err)
+		}
+		apply(t, f)
+	})
 }
 
 func TestMetadata(t *testing.T) {

@@ -92,19 +92,26 @@ func newFabric(o Options, prefix string) (*Fabric, error) {
 // complete fills in what was left to us.
 func (o *Options) complete() error {
 	if !o.Transit.IsValid() {
-		o.Transit = netip.MustParsePrefix("100.127.0.0/16")
+		o.Transit = Transit
 	}
 	if !o.Transit.Addr().Is4() || o.Transit.Bits() > 30 {
 		return fmt.Errorf("transit prefix %s: needs IPv4 and room for links of two addresses", o.Transit)
 	}
-	if o.PublicPrefix.IsValid() && o.PublicPrefix.Overlaps(o.Transit) {
-		return fmt.Errorf("public prefix %s overlaps the transit prefix %s", o.PublicPrefix, o.Transit)
+	if err := o.checkPublic(o.PublicPrefix); err != nil {
+		return err
 	}
 	if a := o.Tunnel.Addr; a.IsValid() && !a.Is4() {
 		return fmt.Errorf("tunnel address %s: needs IPv4", a)
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	return nil
+}
+
+func (o *Options) checkPublic(p netip.Prefix) error {
+	if p.IsValid() && p.Overlaps(o.Transit) {
+		return fmt.Errorf("public prefix %s overlaps the transit prefix %s", p, o.Transit)
 	}
 	return nil
 }
@@ -174,7 +181,7 @@ func (f *Fabric) openTunnel() error {
 // filter puts the host's own filters in place.
 func (f *Fabric) filter() error {
 	h := nft.Host{
-		Devices: vethPrefix + "*", Transit: f.opt.Transit, Public: f.opt.PublicPrefix,
+		Devices: vethPrefix + "*", Transit: f.opt.Transit, Public: f.outside.public,
 		Open: f.opt.PublicInterface != "", Ports: f.opt.HostPorts,
 		Tunnel: f.opt.Tunnel.Addr.IsValid(), Peers: f.peers(),
 	}
@@ -234,6 +241,9 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 			}
 		}
 	}
+	if err := f.setPublic(c.Public); err != nil {
+		errs = append(errs, err)
+	}
 	for _, cfg := range c.Routers {
 		if err := ctx.Err(); err != nil {
 			errs = append(errs, err)
@@ -252,6 +262,17 @@ func (f *Fabric) Apply(ctx context.Context, c Config) error {
 	f.byPort = ports
 	errs = append(errs, f.filter(), f.outside.apply(f.routers), f.sweep())
 	return errors.Join(errs...)
+}
+
+// setPublic takes where public addresses are from now on.
+func (f *Fabric) setPublic(p netip.Prefix) error {
+	if !p.IsValid() {
+		p = f.opt.PublicPrefix
+	}
+	if err := f.opt.checkPublic(p); err != nil {
+		return err
+	}
+	return f.outside.setPublic(p)
 }
 
 func (f *Fabric) applyRouter(cfg Router) error {

@@ -17,8 +17,9 @@ type outside struct {
 	host   *link.NS
 	links  *link.Conn
 	opt    Options
-	device link.Device // of Options.PublicInterface
-	source netip.Addr  // of the host's own packets to public addresses; zero for any
+	device link.Device  // of Options.PublicInterface
+	public netip.Prefix // where public addresses are
+	source netip.Addr   // of the host's own packets to public addresses; zero for any
 	routes map[netip.Addr]hop
 	found  map[string]bool     // routers whose routes of an earlier process are known
 	proxy  map[netip.Addr]bool // addresses that ARP is answered for
@@ -34,7 +35,7 @@ type hop struct {
 func (o *outside) open(host *link.NS, links *link.Conn, opt Options) error {
 	*o = outside{host: host, links: links, opt: opt, routes: map[netip.Addr]hop{}, found: map[string]bool{}, proxy: map[netip.Addr]bool{}}
 	if opt.PublicInterface == "" {
-		return nil
+		return o.setPublic(opt.PublicPrefix)
 	}
 	d, ok, err := links.Device(opt.PublicInterface)
 	if err != nil {
@@ -54,9 +55,22 @@ func (o *outside) open(host *link.NS, links *link.Conn, opt Options) error {
 	if err := host.Sysctl(map[string]string{"ipv4.neigh." + opt.PublicInterface + ".proxy_delay": "0"}); err != nil {
 		return err
 	}
-	proxies, err := links.Proxies(d.Index)
+	return o.setPublic(opt.PublicPrefix)
+}
+
+// setPublic takes where public addresses are, and finds those that an earlier
+// process answered ARP for.
+func (o *outside) setPublic(p netip.Prefix) error {
+	if o.public == p {
+		return nil
+	}
+	o.public = p
+	if o.opt.PublicInterface == "" {
+		return nil
+	}
+	proxies, err := o.links.Proxies(o.device.Index)
 	for _, a := range proxies {
-		if opt.PublicPrefix.Contains(a) {
+		if p.Contains(a) {
 			o.proxy[a] = true
 		}
 	}

@@ -83,7 +83,7 @@ func (n *Network) Apply(ctx context.Context, c fabric.Config) error {
 			now = append(now, r)
 		}
 	}
-	n.config.Routers = now
+	n.config = fabric.Config{Routers: now, Public: c.Public}
 	n.applied++
 	n.sweep()
 	return errors.Join(append(errs, n.plugLate(ctx))...)

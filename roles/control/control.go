@@ -23,6 +23,9 @@ const (
 	routine    = 5 * time.Second // between passes that look for missed deadlines
 	changesMax = 4096            // lines of the change feed that one pass reads
 	batchMax   = 256             // machines that one transaction reads or writes
+
+	lookLong  = 20 * time.Millisecond // for reading all instances that wait: some 1,000 of them
+	lookShare = 10                    // then it takes no more than this part of the time
 )
 
 // A Node takes its plan.
@@ -46,6 +49,7 @@ type Control struct {
 	waited waited
 
 	listed listed // of the pass alone
+	look   look   // of the pass alone, at all that wait
 
 	told  map[string]string // of the rescue alone: what histories say that instances wait for
 	heads map[string]error  // and which zones' heads did not answer in this pass
@@ -55,6 +59,12 @@ type Control struct {
 	pass    *loop.Loop
 	rescues *loop.Loop
 	rev     uint64 // up to which the change feed was followed
+}
+
+// A look is how long the last reading of all instances that wait took.
+type look struct {
+	at   time.Time
+	took time.Duration
 }
 
 // A node is one that has joined.
@@ -228,8 +238,15 @@ func (c *Control) again(n *node) {
 	c.pass.Wake()
 }
 
-// deadlines steps every instance that waits without a report.
+// deadlines steps every instance that waits without a report. When so many
+// wait that to read them takes long, it does so now and then only: a pass
+// follows each commit, and must not become slower with each launch.
 func (c *Control) deadlines(ctx context.Context) error {
+	if c.look.took > lookLong && time.Since(c.look.at) < lookShare*c.look.took {
+		return nil
+	}
+	c.look.at = time.Now()
+	defer func() { c.look.took = time.Since(c.look.at) }()
 	var late []plan.Status
 	err := c.db.Read(ctx, func(rx store.Rx) error {
 		moving, err := rx.InstancesMoving(ctx)

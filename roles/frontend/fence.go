@@ -37,7 +37,7 @@ func (e fencer) Fence(ctx context.Context, zone string, in plan.Fence) (time.Dur
 	switch {
 	case err != nil:
 		return 0, err
-	case !ok:
+	case !ok || k.Head == "":
 		return 0, fmt.Errorf("zone %s has no head", zone)
 	}
 	c, err := e.f.peers.client(k.Net.Addr, peer.Identity{Role: peer.Cluster, Name: k.Head, Zone: k.Zone})

@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,6 @@ import (
 	"eucad/api/sigv4"
 	"eucad/api/sts"
 	"eucad/roles/control"
-	"eucad/roles/peer"
 	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
@@ -141,7 +139,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 		}
 	}
 	f.Control = control.New(f.db, control.Options{
-		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU},
+		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU, Public: f.opt.PublicPool},
 		Policy: f.opt.Policy, Fencer: fencer{f},
 	})
 	keys := &keyring{db: f.db, known: map[string]knownKey{}}
@@ -159,7 +157,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 		DB: f.db, Region: f.opt.Region, Zones: f.zones, Endpoint: f.opt.Endpoint,
 		Images: filepath.Join(f.opt.Dir, "images"), Import: f.opt.Import,
 		Orphans:   f.opt.Orphans,
-		Hosts:     f.hosts(),
+		Hosts:     f.Hosts(),
 		PowerSave: f.opt.Policy != nil && f.opt.Policy.Name() == "powersave",
 	}
 	return nil
@@ -175,74 +173,14 @@ func (f *FrontEnd) firstAccount(ctx context.Context, tx store.Tx) error {
 	if err := f.readZones(ctx, tx.Rx); err != nil {
 		return err
 	}
+	if err := f.checkPool(ctx, tx.Rx); err != nil {
+		return err
+	}
 	if len(all) == 0 {
 		_, _, _, err := admin.AddAccount(ctx, f.db, tx, "admin", f.zones())
 		return err
 	}
 	return f.addSubnets(ctx, tx)
-}
-
-// addSubnets gives every default VPC a subnet in each zone.
-func (f *FrontEnd) addSubnets(ctx context.Context, tx store.Tx) error {
-	all, err := tx.Accounts(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range all {
-		if err := tx.AddMissingSubnets(ctx, a.ID, f.zones()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// zones returns the availability zones there are.
-func (f *FrontEnd) zones() []string { return *f.zoneNames.Load() }
-
-// readZones makes of the clusters in the store the zones there are.
-func (f *FrontEnd) readZones(ctx context.Context, rx store.Rx) error {
-	names := slices.Clone(f.opt.Zones)
-	clusters, err := rx.Clusters(ctx)
-	for _, c := range clusters {
-		if !slices.Contains(names, c.Zone) {
-			names = append(names, c.Zone)
-		}
-	}
-	f.zoneNames.Store(&names)
-	return err
-}
-
-// AddCluster adds or updates the row of a zone's head.
-func (f *FrontEnd) AddCluster(ctx context.Context, c cloud.Cluster) error {
-	return f.db.Write(ctx, func(tx store.Tx) error {
-		all, err := tx.Clusters(ctx)
-		if err != nil {
-			return err
-		}
-		for _, o := range all {
-			switch {
-			case o.Zone == c.Zone && o.Head != c.Head:
-				return fault("the zone %s has the head %s already; remove that one first (eucad node remove %s), or join %s as another zone", c.Zone, o.Head, o.Head, c.Head)
-			case o.Zone != c.Zone && o.PublicRange.IsValid() && c.PublicRange.IsValid() && o.PublicRange.Overlaps(c.PublicRange):
-				return fault("the public range %s of zone %s overlaps with %s of zone %s", c.PublicRange, c.Zone, o.PublicRange, o.Zone)
-			}
-		}
-		if c.PublicRange.IsValid() && f.opt.PublicPool.IsValid() && c.PublicRange.Overlaps(f.opt.PublicPool) && c.PublicRange != f.opt.PublicPool {
-			return fault("the public range %s of zone %s overlaps with the cloud's own %s", c.PublicRange, c.Zone, f.opt.PublicPool)
-		}
-		if err := tx.PutCluster(ctx, c); err != nil {
-			return err
-		}
-		if err := f.readZones(ctx, tx.Rx); err != nil {
-			return err
-		}
-		return f.addSubnets(ctx, tx)
-	})
-}
-
-// fault is a refusal that a host shows its operator.
-func fault(format string, args ...any) error {
-	return peer.Errorf(http.StatusConflict, "Conflict", format, args...)
 }
 
 // console asks the node of an instance what the instance wrote to its serial port.

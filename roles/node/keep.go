@@ -87,19 +87,36 @@ func (a *Agent) keepLater() {
 	}
 }
 
+// KeptHosts returns who is in the cloud by the plan in the file name; nobody is
+// when there is none.
+func KeptHosts(name string) (h plan.Hosts, err error) {
+	k, ok, err := readKept(name)
+	if ok && k.Plan.Hosts != nil {
+		err = h.Update(*k.Plan.Hosts)
+	}
+	return h, err
+}
+
+func readKept(name string) (k kept, ok bool, err error) {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, false, nil
+	}
+	if err != nil {
+		return k, false, err
+	}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return k, false, fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
+	}
+	return k, true, nil
+}
+
 // restore delivers the plan in the file name, if there is one: with no front
 // end in reach the host goes on with it. A front end that was quicker knows better.
 func (a *Agent) restore(name string) error {
-	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	k, ok, err := readKept(name)
+	if err != nil || !ok {
 		return err
-	}
-	var k kept
-	if err := json.Unmarshal(b, &k); err != nil {
-		return fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
 	}
 	a.takeMu.Lock() // or it would be merged over a newer one that was let in after it
 	defer a.takeMu.Unlock()

@@ -219,7 +219,7 @@ func (n *network) apply(ctx context.Context) error {
 func (n *network) config() (fabric.Config, uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var c fabric.Config
+	c := fabric.Config{Public: n.hosts.Zones[n.hosts.Hosts[n.me].Zone].Public}
 	for _, r := range n.routers {
 		if len(n.closed) > 0 {
 			var open []fabric.Port

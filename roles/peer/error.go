@@ -68,8 +68,9 @@ func asError(err error) *Error {
 }
 
 // writeError answers with err.
-func writeError(w http.ResponseWriter, err error) {
+func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
+	noteRefusal(r, e)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	w.WriteHeader(e.Status)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -167,39 +166,6 @@ func TestGossipRotatesKeys(t *testing.T) {
 	})
 }
 
-// warnings gathers what is logged at that level, for one test at a time.
-func warnings(t *testing.T) *warningLog {
-	w := &warningLog{}
-	old := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	t.Cleanup(func() { slog.SetDefault(old) })
-	return w
-}
-
-type warningLog struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (w *warningLog) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lines = append(w.lines, string(b))
-	return len(b), nil
-}
-
-// about returns how many lines say so of the host.
-func (w *warningLog) about(host Identity, say string) (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, l := range w.lines {
-		if strings.Contains(l, "host="+host.String()) && strings.Contains(l, say) {
-			n++
-		}
-	}
-	return n
-}
-
 // Strangers stay outside, and both sides say why, once.
 func TestGossipStrangers(t *testing.T) {
 	for _, tt := range []struct {
@@ -222,8 +188,10 @@ func TestGossipStrangers(t *testing.T) {
 				if len(a.Members()) != 1 || len(b.Members()) != 1 {
 					t.Errorf("members = %s, and %s", sees(a), sees(b))
 				}
-				if n := w.about(a.opt.Identity, tt.say); n != 1 && tt.name != "name taken" {
-					t.Errorf("%d warnings by the member: %q", n, w.lines)
+				for who, g := range map[string]*Gossip{"member": a, "stranger": b} {
+					if n := w.about(g.opt.Identity, tt.say); n != 1 && tt.name != "name taken" {
+						t.Errorf("%d warnings by the %s: %q", n, who, w.lines)
+					}
 				}
 				if tt.name == "name taken" && w.about(a.opt.Identity, tt.say) == 0 {
 					t.Errorf("no warning: %q", w.lines)

@@ -51,5 +51,5 @@ func ServeError(w http.ResponseWriter, r *http.Request, err error) {
 	if e := asError(err); e.Code == Internal && !errors.Is(err, context.Canceled) {
 		slog.Error("call failed", "path", r.URL.Path, "caller", Caller(r.Context()).String(), "err", err)
 	}
-	writeError(w, err)
+	writeError(w, r, err)
 }

@@ -65,31 +65,34 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// Each refusal is a code and a sentence, and leaves the token as it was.
+// Each refusal is a code and a sentence, the same on both sides, and leaves the
+// token as it was. What the host itself finds out, it doesn't bother others with.
 func TestJoinRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		do   func(s *site, tok *Token, o *JoinOptions)
 		code string
+		own  bool // found out by the host
 	}{
-		{"malformed", func(_ *site, _ *Token, o *JoinOptions) { o.Token = "eucad1.x" }, TokenMalformed},
-		{"unknown", func(_ *site, tok *Token, _ *JoinOptions) { tok.ID = "0011223344556677" }, TokenUnknown},
-		{"guessed", func(_ *site, tok *Token, _ *JoinOptions) { tok.Secret[0] ^= 1 }, TokenUnknown},
-		{"expired", func(*site, *Token, *JoinOptions) { time.Sleep(time.Hour) }, TokenExpired},
+		{"malformed", func(_ *site, _ *Token, o *JoinOptions) { o.Token = "eucad1.x" }, TokenMalformed, true},
+		{"unknown", func(_ *site, tok *Token, _ *JoinOptions) { tok.ID = "0011223344556677" }, TokenUnknown, false},
+		{"guessed", func(_ *site, tok *Token, _ *JoinOptions) { tok.Secret[0] ^= 1 }, TokenUnknown, false},
+		{"expired", func(*site, *Token, *JoinOptions) { time.Sleep(time.Hour) }, TokenExpired, false},
 		{"revoked", func(s *site, tok *Token, _ *JoinOptions) {
 			s.auth.Tokens.Revoke(s.t.Context(), tok.ID, time.Now())
-		}, TokenRevoked},
-		{"wrong role", func(_ *site, _ *Token, o *JoinOptions) { o.Role = Cluster }, WrongRole},
-		{"wrong zone", func(_ *site, _ *Token, o *JoinOptions) { o.Zone = "az2" }, WrongZone},
-		{"forged role", func(_ *site, tok *Token, _ *JoinOptions) { tok.Role = Cluster }, WrongRole},
-		{"forged zone", func(_ *site, tok *Token, _ *JoinOptions) { tok.Zone = "az2" }, WrongZone},
-		{"bad name", func(_ *site, _ *Token, o *JoinOptions) { o.Name = "a/b" }, BadRequest},
-		{"name taken", func(s *site, _ *Token, _ *JoinOptions) { s.auth.Names.Claim(s.t.Context(), node1, "k") }, NameTaken},
-		{"denied", func(s *site, _ *Token, _ *JoinOptions) { s.auth.Deny.Set([]string{node1.String()}) }, Denied},
-		{"old version", func(_ *site, _ *Token, o *JoinOptions) { o.Version = "1.2.0" }, VersionRefused},
+		}, TokenRevoked, false},
+		{"wrong role", func(_ *site, _ *Token, o *JoinOptions) { o.Role = Cluster }, WrongRole, true},
+		{"wrong zone", func(_ *site, _ *Token, o *JoinOptions) { o.Zone = "az2" }, WrongZone, true},
+		{"forged role", func(_ *site, tok *Token, _ *JoinOptions) { tok.Role = Cluster }, WrongRole, false},
+		{"forged zone", func(_ *site, tok *Token, _ *JoinOptions) { tok.Zone = "az2" }, WrongZone, false},
+		{"bad name", func(_ *site, _ *Token, o *JoinOptions) { o.Name = "a/b" }, BadRequest, true},
+		{"name taken", func(s *site, _ *Token, _ *JoinOptions) { s.auth.Names.Claim(s.t.Context(), node1, "k") }, NameTaken, false},
+		{"denied", func(s *site, _ *Token, _ *JoinOptions) { s.auth.Deny.Set([]string{node1.String()}) }, Denied, false},
+		{"old version", func(_ *site, _ *Token, o *JoinOptions) { o.Version = "1.2.0" }, VersionRefused, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				w := warnings(t)
 				s := newSite(t)
 				s.serveFrontEnd(nil)
 				tok := s.token(Node, "az1")
@@ -101,6 +104,9 @@ func TestJoinRefused(t *testing.T) {
 				}
 				c, err := s.join(o)
 				wantCode(t, err, tt.code)
+				if !tt.own {
+					w.says(t, "host refused", err)
+				}
 				if c != nil {
 					t.Error("and yet it joined")
 				}

@@ -3,7 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -30,7 +30,6 @@ const (
 type ServerOptions struct {
 	Credentials *Credentials
 	Version     string // of eucad, as 1.2.3
-	Deny        *DenyList
 
 	// Open answers POST /join and POST /renew, for strangers too: a front
 	// end's Authority, or a head's Relay.Open. Nil takes nobody in.
@@ -43,8 +42,9 @@ type ServerOptions struct {
 
 // A Server is where a host's peers reach it.
 type Server struct {
-	opt   ServerOptions
-	limit limiter
+	opt     ServerOptions
+	limit   limiter
+	refused refusalLog
 }
 
 // NewServer returns a Server that is not yet running.
@@ -56,14 +56,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer end()
 	srv := &http.Server{
 		Handler:           s,
-		TLSConfig:         s.opt.Credentials.serverTLS(s.opt.Deny),
+		TLSConfig:         s.opt.Credentials.serverTLS(),
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTime},
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ConnContext:       greet,
-		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&s.refused, "", 0),
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -90,8 +90,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // ServeHTTP lets in who may, and notes who it is.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(versionHeader, s.opt.Version)
+	r = r.WithContext(context.WithValue(r.Context(), refusalKey{}, &s.refused))
 	if err := s.serve(w, r); err != nil {
-		writeError(w, err)
+		writeError(w, r, err)
 	}
 }
 
@@ -193,7 +194,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request, v *visitor) (_ c
 		w.Header().Set("Connection", "close")
 	}
 	ctx, cancel := context.WithDeadline(context.WithValue(r.Context(), callerKey{}, c), v.cert.NotAfter.Add(skew))
-	ctx, unfollow, err := s.opt.Deny.follow(ctx, names...)
+	ctx, unfollow, err := s.opt.Credentials.deny.follow(ctx, names...)
 	if err != nil {
 		cancel()
 		w.Header().Set("Connection", "close")
@@ -207,7 +208,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request, v *visitor) (_ c
 func Only(h http.Handler, roles ...Role) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := Caller(r.Context()); !slices.Contains(roles, id.Role) {
-			writeError(w, errRole(id, r))
+			writeError(w, r, errRole(id, r))
 			return
 		}
 		h.ServeHTTP(w, r)

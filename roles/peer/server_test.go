@@ -62,6 +62,7 @@ func TestCall(t *testing.T) {
 
 // A client knows whom it called, and a server who may call.
 func TestTrust(t *testing.T) {
+	w := warnings(t)
 	s, other := newSite(t), newSite(t)
 	s.serveFrontEnd(whoami)
 	s.serve("n1", ServerOptions{Credentials: s.host(node1), Handler: whoami})
@@ -100,7 +101,13 @@ func TestTrust(t *testing.T) {
 		if ErrorCode(err) != tt.code || (err == nil) != (tt.code == "") {
 			t.Errorf("%s: error = %v, want %q", tt.name, err, tt.code)
 		}
+		if tt.code == OtherCloud && tt.name != "server of another cloud" || tt.code == CertificateRequired {
+			w.says(t, "host refused", err)
+		}
 	}
+	// The others are refused by who called, and who was called says so, too: fe,
+	// n1 and other.
+	w.await(t, "a host does not talk to this one", 3)
 }
 
 func TestCallerHeader(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 type visitor struct {
 	net.Conn
 	cert    *x509.Certificate // nil: none that counts
-	id      Identity
-	refused error // why it does not count
+	id      Identity          // zero: nothing proves one
+	refused error             // why it does not count
 }
 
 // look takes the certificate of whoever has proved to have its key.
@@ -26,8 +26,9 @@ func (v *visitor) look(cert, ca *x509.Certificate, deny *DenyList) {
 	id, err := verify(cert, ca, time.Now(), x509.ExtKeyUsageClientAuth)
 	switch e, ok := errors.AsType[x509.CertificateInvalidError](err); {
 	case err == nil:
+		v.id = id
 		if v.refused = deny.checkCertificate(id, cert); v.refused == nil {
-			v.cert, v.id = cert, id
+			v.cert = cert
 		}
 	case ok && e.Reason == x509.Expired:
 		v.refused = Errorf(http.StatusUnauthorized, CertificateExpired, "the certificate that this host shows is not good at this time: %s", e.Detail)

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+
+	"eucad/net/fabric"
+	"eucad/store/cloud"
 )
 
 // Hosts is who is in the cloud, as far as their networks must know each other:
@@ -35,6 +38,7 @@ const (
 type Zone struct {
 	Head   string // the host that passes packets on to other zones; "" for none
 	Regime Regime
+	Public netip.Prefix `json:",omitzero"` // of public addresses; the zero Prefix: what the host was told when it joined
 }
 
 // A HostsUpdate brings Hosts of revision Base to revision Rev, or is Whole.
@@ -97,4 +101,27 @@ func (h *Hosts) Via(me, other string) netip.Addr {
 		next = h.Zones[to.Zone].Head
 	}
 	return h.Hosts[next].Tunnel
+}
+
+// taken are ranges that have a meaning for hosts or guests.
+var taken = []struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{cloud.DefaultCIDR, "of every default VPC"},
+	{MeshPrefix, "of the hosts' mesh"},
+	{fabric.Transit, "of the links between hosts and their routers"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "of each host's own"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "of links, and of the metadata service"},
+	{netip.MustParsePrefix("224.0.0.0/3"), "of multicast and beyond"},
+}
+
+// CheckPublicRange says why a range can't be one of public addresses.
+func CheckPublicRange(p netip.Prefix) error {
+	for _, t := range taken {
+		if t.prefix.Overlaps(p) {
+			return fmt.Errorf("the public range %s overlaps with %s, the addresses %s; choose another --public-range", p, t.prefix, t.what)
+		}
+	}
+	return nil
 }

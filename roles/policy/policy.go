@@ -33,10 +33,10 @@ import (
 
 // Bounds of a site's policy. A launch waits for it, and others for the launch.
 const (
-	maxSource   = 256 << 10              // bytes of the file
-	maxSteps    = 5_000_000              // of the interpreter in one decision; 1,000 nodes take some 20,000
-	maxTime     = 200 * time.Millisecond // of one decision
-	maxFailures = 100                    // that are told apart, so that each is logged once
+	maxSource   = 256 << 10   // bytes of the file
+	maxSteps    = 5_000_000   // of the interpreter in one decision; 1,000 nodes take some 20,000
+	maxTime     = time.Second // of one decision; a busy machine needs longer than it should
+	maxFailures = 100         // that are told apart, so that each is logged once
 )
 
 // Find returns the policy of a name, or the one in a file whose name ends in .star.
@@ -65,6 +65,7 @@ type Script struct {
 	place  *starlark.Function
 	err    error // why there is no place
 	failed map[string]bool
+	nodes  roster
 }
 
 // A state tells whether a file is as it was.
@@ -84,13 +85,13 @@ func Load(file string) (*Script, error) {
 func (s *Script) Name() string { return filepath.Base(s.file) }
 
 // Pick asks the script. It logs each distinct failure once.
-func (s *Script) Pick(nodes []cloud.Candidate, need cloud.Need) (int, error) {
+func (s *Script) Pick(nodes []cloud.Candidate, want cloud.Need) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refresh()
 	at, err := 0, s.err
 	if err == nil {
-		at, err = s.pick(nodes, need)
+		at, err = s.pick(nodes, want)
 	}
 	if err != nil && !errors.Is(err, cloud.ErrNowhere) && len(s.failed) < maxFailures && !s.failed[err.Error()] {
 		s.failed[err.Error()] = true
@@ -143,10 +144,12 @@ func (s *Script) load() (*starlark.Function, error) {
 	return place, nil
 }
 
-func (s *Script) pick(nodes []cloud.Candidate, need cloud.Need) (int, error) {
+func (s *Script) pick(nodes []cloud.Candidate, want cloud.Need) (int, error) {
 	var got starlark.Value
+	args := starlark.Tuple{needValue{Need: &want}, s.nodes.of(nodes)}
+	defer clear(s.nodes.nodes[:len(nodes)])
 	err := s.bounded(func(t *starlark.Thread) (err error) {
-		got, err = starlark.Call(t, s.place, starlark.Tuple{needValue(need), nodeValues(nodes)}, nil)
+		got, err = starlark.Call(t, s.place, args, nil)
 		return err
 	})
 	if err != nil {

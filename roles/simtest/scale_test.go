@@ -136,7 +136,7 @@ func (s *scale) launch(account, zone string, count int) time.Duration {
 
 // settle waits until all instances run.
 func (s *scale) settle() {
-	s.until(10*time.Minute, 50*time.Millisecond, func() (rest bool) {
+	s.until(10*time.Minute, time.Second, func() (rest bool) { // it reads them all
 		s.front.read(func(ctx context.Context, rx store.Rx) error {
 			moving, err := rx.InstancesMoving(ctx)
 			rest = len(moving) == 0

@@ -18,6 +18,37 @@ type Cluster struct {
 	Seen        time.Time
 }
 
+// A PublicRange is where public addresses come from: a zone's own, or else the
+// cloud's. It is what EC2 calls a network border group: an address of it leads
+// only to interfaces of the zones that it is for.
+type PublicRange struct {
+	Zone   string       // whose own it is; "": the cloud's
+	Prefix netip.Prefix // the zero Prefix: there are none
+}
+
+// Size is how many addresses there are to give out.
+func (r PublicRange) Size() int {
+	if !r.Prefix.IsValid() {
+		return 0
+	}
+	return max(1<<(32-r.Prefix.Bits())-2, 0)
+}
+
+// Has reports whether ip is an address to give out: one of the range, but for
+// its first and last.
+func (r PublicRange) Has(ip netip.Addr) bool {
+	p := r.Prefix
+	return p.IsValid() && p.Contains(ip) && ip != p.Masked().Addr() && p.Contains(ip.Next())
+}
+
+// String names the range for people.
+func (r PublicRange) String() string {
+	if r.Zone == "" {
+		return r.Prefix.String()
+	}
+	return r.Prefix.String() + " of zone " + r.Zone
+}
+
 // A Net is how other hosts reach a host.
 type Net struct {
 	Addr     string     `json:",omitempty"` // of its peer API: "10.0.0.2:8774"

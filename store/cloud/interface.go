@@ -35,6 +35,7 @@ type Address struct {
 	AccountID     string
 	IP            netip.Addr
 	Auto          bool   `json:",omitempty"`
+	Zone          string `json:",omitempty"` // of whose own public range it is; "": of the cloud's
 	AssociationID string `json:",omitempty"`
 	InterfaceID   string `json:",omitempty"`
 	InstanceID    string `json:",omitempty"`
