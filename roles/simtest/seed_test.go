@@ -266,8 +266,10 @@ func (w *world) step() {
 		w.cordon(h)
 	case n < 96:
 		w.removeNode(h)
-	case n < 98:
+	case n < 97:
 		w.addNode(h)
+	case n < 98:
+		w.moveHead(h)
 	case n < 100:
 		w.client.cutOff()
 	}
