@@ -69,11 +69,14 @@ func (w *world) table() table {
 
 // check looks for what must never be.
 func (w *world) check() {
-	t := w.table()
-	w.checkAddresses(&t)
-	w.checkUse(&t)
-	w.checkDescribed(&t)
-	w.checkDeadlines(&t)
+	t := &w.checked
+	if rev := w.front.db.Rev(); t.instances == nil || rev != w.checkedRev {
+		w.checked, w.checkedRev = w.table(), rev
+		w.checkAddresses(t)
+		w.checkUse(t)
+		w.checkDescribed(t)
+	}
+	w.checkDeadlines(t)
 	running := map[string]string{}
 	for _, h := range w.hosts {
 		for id, s := range h.machines() {
