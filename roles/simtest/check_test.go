@@ -110,6 +110,9 @@ func (w *world) check() {
 		if left := i.Fencing && t.strays[cloud.StrayKey(id, node)]; !ok || i.Node != node && !left {
 			w.failf("%s runs on %s, its row says %q", id, node, i.Node)
 		}
+		if i.Node == node && (i.State == cloud.Stopped || i.State == cloud.Terminated) {
+			w.failf("%s is %s, and runs on %s", id, i.State, node)
+		}
 		over[node] += i.CPUs
 	}
 	for _, n := range t.nodes {
