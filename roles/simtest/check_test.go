@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"eucad/hyper"
+	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
 )
@@ -104,6 +105,7 @@ func (w *world) check() {
 	for _, clash := range w.heads.volumes.Clashes() {
 		w.failf("the volume server had to step in: %s", clash)
 	}
+	w.checkLosses()
 	over := map[string]int{}
 	for id, node := range running {
 		i, ok := t.instances[id]
@@ -118,6 +120,18 @@ func (w *world) check() {
 	for _, n := range t.nodes {
 		if over[n.Name] > n.CPUs {
 			w.failf("%s runs guests with %d CPUs, and may have %d", n.Name, over[n.Name], n.CPUs)
+		}
+	}
+}
+
+// checkLosses looks whether a node that lives has stopped its guests before
+// their volumes are taken from it.
+func (w *world) checkLosses() {
+	for _, l := range w.heads.volumes.Losses() {
+		for _, h := range w.hosts {
+			if lived := l.At.Sub(h.booted); h.row.Name == l.Host && h.agent != nil && lived > plan.MoveAfter {
+				w.failf("%s was taken from %s, which had lived for %v and had it open", l.Volume, l.Host, lived)
+			}
 		}
 	}
 }
