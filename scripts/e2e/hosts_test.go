@@ -93,8 +93,7 @@ func TestSecondHost(t *testing.T) {
 	if got := h.ok("eucad", "node", "drain", "second"); !strings.Contains(got, b.id) {
 		t.Errorf("drain:\n%s", got)
 	}
-	h.ec2("terminate-instances", "--instance-ids", a.id, b.id)
-	h.ec2("wait", "instance-terminated", "--instance-ids", a.id, b.id)
+	h.terminate(a.id, b.id)
 	l.clean("first", "second")
 
 	h.ok("eucad", "node", "remove", "second")

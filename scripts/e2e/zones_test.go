@@ -89,8 +89,7 @@ func TestZones(t *testing.T) {
 		t.Errorf("the guest of a host that crashed never went down: boot %s", boot)
 	}
 
-	front.ec2(append([]string{"terminate-instances", "--instance-ids"}, ids...)...)
-	front.ec2(append([]string{"wait", "instance-terminated", "--instance-ids"}, ids...)...)
+	front.terminate(ids...)
 	l.clean("h1", "n1a", "n1b", "h2", "n2a", "n2b")
 }
 
