@@ -37,17 +37,15 @@ host n4      az1 lan=10.9.0.24/24 -- --role node --join 10.9.0.11:8774 --hypervi
 			front := l.front("front")
 			image := simImage(front)
 			var ids, nodes []string
-			launch := func() {
-				id := front.ec2("run-instances", "--image-id", image, "--instance-type", "t2.nano", "--query", "Instances[0].InstanceId")
-				ids, nodes = append(ids, id), append(nodes, nodeOf(front, id))
+			launch := func(count string) {
+				out := front.ec2("run-instances", "--image-id", image, "--instance-type", "t2.nano", "--count", count, "--query", "Instances[].InstanceId")
+				for _, id := range strings.Fields(out) {
+					ids, nodes = append(ids, id), append(nodes, nodeOf(front, id))
+				}
 			}
-			for range 3 {
-				launch()
-			}
+			launch("3")
 			front.terminate(ids[1])
-			for range 2 {
-				launch()
-			}
+			launch("2")
 			if got := strings.Join(nodes, " "); got != want.nodes {
 				t.Errorf("instances are on %s, want %s", got, want.nodes)
 			}
