@@ -81,8 +81,7 @@ func (r *remote) head() (*peer.Client, error) {
 		if r.headClient != nil {
 			r.headClient.Close()
 		}
-		r.headAt, r.headClient = at, peer.NewClient(peer.ClientOptions{Address: at, Credentials: r.creds, Version: Version,
-			Peer: peer.Identity{Role: peer.Cluster, Name: name, Zone: zone}})
+		r.headAt, r.headClient = at, r.client(at, peer.Identity{Role: peer.Cluster, Name: name, Zone: zone})
 	}
 	return r.headClient, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"eucad/net/mesh"
 	"eucad/roles/plan"
@@ -28,9 +29,12 @@ type wire struct {
 	me   string
 
 	// The head of our zone may be known to other heads by an address that we
-	// have no way to: we reach it where we joined it.
-	head   string
+	// have no way to: we reach it where we joined it, or found it since.
+	head string
+
+	mu     sync.Mutex
 	headAt netip.Addr
+	hosts  plan.Hosts // as they were last told
 }
 
 // openWire brings the mesh up, when there is to be one, without any peer yet:
@@ -87,6 +91,9 @@ func (w *wire) follow(hosts plan.Hosts) {
 	if w.mesh == nil {
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hosts = hosts
 	zone, head := hosts.Hosts[w.me].Zone, hosts.IsHead(w.me)
 	var peers []mesh.Peer
 	for name, h := range hosts.Hosts {
@@ -106,6 +113,17 @@ func (w *wire) follow(hosts plan.Hosts) {
 	}
 	if err := w.apply(peers); err != nil {
 		slog.Error("the mesh is not as planned", "err", err)
+	}
+}
+
+// moveHead says where our zone's head is reached now.
+func (w *wire) moveHead(at netip.Addr) {
+	w.mu.Lock()
+	same, hosts := w.headAt == at, w.hosts
+	w.headAt = at
+	w.mu.Unlock()
+	if !same && hosts.Rev > 0 {
+		w.follow(hosts)
 	}
 }
 

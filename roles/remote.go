@@ -24,6 +24,7 @@ import (
 	"eucad/net/link"
 	"eucad/roles/cluster"
 	"eucad/roles/frontend"
+	"eucad/roles/node"
 	"eucad/roles/peer"
 	"eucad/roles/plan"
 )
@@ -35,22 +36,30 @@ const (
 	retryMax   = 30 * time.Second
 )
 
+// keepFile keeps the plan, in a host's directory "node".
+const keepFile = "plan.json"
+
 // A remote is a host of a cloud whose front end is another one.
 type remote struct {
-	c      Config
-	host   host
-	creds  *peer.Credentials
-	up     *peer.Client   // the front end's peer API, by way of the head if that is how we joined
-	joined *peer.Client   // the host that we joined itself
-	zone   *cluster.Head  // nil: this host is no zone's head
-	own    netip.Prefix   // public addresses of that zone's own; the zero Prefix: it has the cloud's
-	at     string         // where we joined, host:port
-	peers  netip.AddrPort // where other hosts reach us
-	wire   *wire
-	cache  *disk.Cache
+	c    Config
+	host host
+	*uplink
+	zone  *cluster.Head  // nil: this host is no zone's head
+	own   netip.Prefix   // public addresses of that zone's own; the zero Prefix: it has the cloud's
+	peers netip.AddrPort // where other hosts reach us
+	wire  *wire
+	cache *disk.Cache
 
 	headAt     string       // of holdLease alone: where the zone's head is reached,
 	headClient *peer.Client // if we did not join there
+}
+
+// close ends connections.
+func (r *remote) close() {
+	r.uplink.close()
+	if r.headClient != nil {
+		r.headClient.Close()
+	}
 }
 
 // runRemote plays the roles node and cluster for a front end elsewhere.
@@ -59,31 +68,37 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	if err := os.MkdirAll(c.Dir, 0o711); err != nil {
 		return err
 	}
-	if r.creds, err = join(ctx, c); err != nil {
+	creds, err := join(ctx, c)
+	if err != nil {
 		return err
 	}
 	var w plan.Welcome
-	if err := json.Unmarshal(r.creds.Welcome().More, &w); err != nil {
+	if err := json.Unmarshal(creds.Welcome().More, &w); err != nil {
 		return fmt.Errorf("what the front end told this host when it joined: %w", err)
 	}
 	r.own, r.c.PublicRange = c.PublicRange, w.PublicRange
-	id, address := r.creds.Server()
-	r.at = address
-	r.up = peer.NewClient(peer.ClientOptions{Address: address, Peer: id, Credentials: r.creds, Version: Version})
-	r.joined = r.up
-	if id.Role == peer.Cluster {
-		r.up = r.up.Under("/frontend")
-	}
-	defer r.joined.Close()
-	if r.peers, err = advertised(c, address); err != nil {
+	server, address := creds.Server()
+	known, err := node.KeptHosts(filepath.Join(c.Dir, "node", keepFile))
+	if err != nil {
 		return err
 	}
-	if r.wire, err = openWire(c, r.creds.Identity().Name, w.Mesh, r.peers.Addr()); err != nil {
+	if r.peers, err = advertised(c, address, known); err != nil {
+		return err
+	}
+	if r.wire, err = openWire(c, creds.Identity().Name, w.Mesh, r.peers.Addr()); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.wire.close()) }()
-	if joined, perr := netip.ParseAddrPort(address); perr == nil && id.Role == peer.Cluster {
-		r.wire.head, r.wire.headAt = id.Name, joined.Addr()
+	if server.Role == peer.Cluster {
+		r.wire.head = server.Name
+	}
+	r.uplink, err = openUplink(creds, uplinkOptions{addr: r.peers, also: c.Join, known: known, moved: r.moved})
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if joined, err := netip.ParseAddrPort(address); err == nil {
+		r.wire.moveHead(joined.Addr())
 	}
 	l, err := net.Listen("tcp", c.PeerListen)
 	if err != nil {
@@ -104,15 +119,10 @@ func runRemote(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer local.Close()
-	pools, err := r.pools(address)
-	if err != nil {
-		return err
-	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return pools.Run(ctx) })
+	g.Go(func() error { return r.run(ctx) })
 	g.Go(func() error { return r.local(ctx, local) })
 	g.Go(func() error { return r.host.agent.Run(ctx) })
-	g.Go(func() error { return r.creds.Run(ctx, r.renew) })
 	g.Go(func() error { return r.server().Serve(ctx, l) })
 	g.Go(func() error { return r.follow(ctx) })
 	g.Go(func() error { return r.greet(ctx) })
@@ -156,7 +166,7 @@ func join(ctx context.Context, c Config) (*peer.Credentials, error) {
 
 // advertised returns where other hosts reach this one: the address it has
 // towards the host it joined, unless it listens on another one.
-func advertised(c Config, toward string) (netip.AddrPort, error) {
+func advertised(c Config, toward string, known plan.Hosts) (netip.AddrPort, error) {
 	listen, err := netip.ParseAddrPort(c.PeerListen)
 	if err != nil {
 		return listen, fmt.Errorf("--peer-listen %s is no address such as 0.0.0.0:8774", c.PeerListen)
@@ -164,18 +174,22 @@ func advertised(c Config, toward string) (netip.AddrPort, error) {
 	if !listen.Addr().IsUnspecified() {
 		return listen, nil
 	}
-	conn, err := net.Dial("udp", toward) // sends nothing
-	if err != nil {
-		return listen, fmt.Errorf("find the address towards %s: %w", toward, err)
+	own, err := peer.AddrToward(toward)
+	for _, h := range known.Hosts { // this host may be in another network than it was
+		if err == nil {
+			break
+		}
+		if a, aerr := peer.AddrToward(h.Addr); aerr == nil {
+			own, err = a, nil
+		}
 	}
-	defer conn.Close()
-	return netip.AddrPortFrom(conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), listen.Port()), nil
+	return netip.AddrPortFrom(own, listen.Port()), err
 }
 
 // openHost brings what the roles need of this machine under our hand.
 func (r *remote) openHost() error {
 	o := hostOptions{
-		name: r.creds.Identity().Name, wire: r.wire, keep: "plan.json", leased: true,
+		name: r.creds.Identity().Name, wire: r.wire, keep: keepFile, leased: true,
 		image: r.cache.Get,
 		report: func(ctx context.Context, s []plan.Status) error {
 			return r.up.Call(ctx, "POST", plan.ReportPath, s, nil)
@@ -204,16 +218,6 @@ func (r *remote) local(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	return nil
-}
-
-// pools are this host's places in gossip, which it finds by the host it joined.
-func (r *remote) pools(joined string) (*peer.Pools, error) {
-	id := r.creds.Identity()
-	o := peer.PoolOptions{Identity: id, Zone: id.Zone, Addr: r.peers, Welcome: r.creds.Welcome(), Version: Version}
-	if at, err := netip.ParseAddrPort(joined); err == nil { // a name is looked up by whoever has to
-		o.Seeds = append(o.Seeds, at)
-	}
-	return peer.OpenPools(o)
 }
 
 // server is where other hosts reach this one.
@@ -257,6 +261,7 @@ func (r *remote) follow(ctx context.Context) error {
 				return refused
 			}
 			if m.Hosts != nil {
+				r.know(r.host.agent.Hosts())
 				return r.routeToHead()
 			}
 			return nil
@@ -280,11 +285,19 @@ func (r *remote) follow(ctx context.Context) error {
 	}
 }
 
+// moved has guests' packets go to the head where it is now.
+func (r *remote) moved(at netip.AddrPort) {
+	r.wire.moveHead(at.Addr())
+	if err := r.routeToHead(); err != nil {
+		slog.Error("guests do not reach other zones", "err", err)
+	}
+}
+
 // routeToHead has the head's tunnel address, which it has in the network of the
 // heads, lead to where we joined it: the zone's own network may know no way.
 func (r *remote) routeToHead() error {
-	id, _ := r.creds.Server()
-	joined, err := netip.ParseAddrPort(r.at)
+	id, address := r.creds.Server()
+	joined, err := netip.ParseAddrPort(address)
 	if err != nil || id.Role != peer.Cluster || r.wire.mesh != nil {
 		return nil
 	}
@@ -350,10 +363,6 @@ func (r *remote) hello(ctx context.Context) error {
 		in.Cluster = &plan.ClusterHello{Regime: plan.Regime(r.c.Regime), PublicRange: r.own}
 	}
 	return r.up.Call(ctx, "POST", plan.HelloPath, in, nil)
-}
-
-func (r *remote) renew(ctx context.Context, in peer.RenewRequest) (peer.Issued, error) {
-	return r.up.Renew(ctx, in)
 }
 
 // fetch copies the content of an image from the head or the front end.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strconv"
 	"time"
 
 	"eucad/store/cloud"
@@ -29,6 +30,22 @@ func (tx Tx) DeleteNode(ctx context.Context, name string) error {
 		return err
 	}
 	return nodes.remove(ctx, tx, "", name)
+}
+
+// TurnFence makes a newer Fence of n's: n gets no lease when it is on. The
+// caller stores n. Numbers of the past must not come again, or the heads of
+// zones take them for old: not for a node that was forgotten meanwhile, though
+// the clock was set back, and not in a store that was restored.
+func (tx Tx) TurnFence(ctx context.Context, n *cloud.Node, on bool) error {
+	const last = "last-fence"
+	text, err := tx.Setting(ctx, last)
+	if err != nil {
+		return err
+	}
+	was, _ := strconv.ParseUint(text, 10, 64) // "": none yet
+	number := max(n.Fence.Number, was, uint64(max(tx.Now().UnixMilli(), 0))) + 1
+	n.Fence = cloud.Fence{Number: number, On: on, Lift: !on}
+	return tx.PutSetting(ctx, last, strconv.FormatUint(number, 10))
 }
 
 // Setting returns the value kept under key, or "".

@@ -68,7 +68,7 @@ func (d *Driver) RebootHost() error {
 		}
 		m.cancelStop()
 		now := *m
-		now.State, now.Since = hyper.Stopped, time.Now().UTC()
+		now.State, now.Since = hyper.Stopped, d.now()
 		if err := d.put(&now, false); err != nil {
 			return err
 		}

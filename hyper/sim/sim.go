@@ -30,6 +30,9 @@ type Options struct {
 	// StartDelay is how long a machine takes to start, StopDelay how long a
 	// guest takes to obey a request to shut down.
 	StartDelay, StopDelay time.Duration
+	// Clock is the host's on the wall, by which machines say since when they
+	// are as they are; default time.Now.
+	Clock func() time.Time
 	// Name is by which Volumes knows the host.
 	Name string
 	// Volumes is the server of disks that have an Epoch; nil refuses those.
@@ -41,6 +44,7 @@ type Driver struct {
 	journal *journal // nil without Options.Dir
 	name    string
 	volumes *Volumes
+	clock   func() time.Time
 
 	mu         sync.Mutex
 	host       hyper.Host
@@ -78,9 +82,12 @@ type diskFacts struct {
 // New returns a simulated host, with the machines that Options.Dir holds.
 func New(o Options) (*Driver, error) {
 	d := &Driver{
-		name: o.Name, volumes: o.Volumes,
+		name: o.Name, volumes: o.Volumes, clock: o.Clock,
 		startDelay: o.StartDelay, stopDelay: o.StopDelay,
 		machines: map[string]*machine{}, starting: map[string]chan struct{}{}, watchers: map[*watcher]struct{}{},
+	}
+	if d.clock == nil {
+		d.clock = time.Now
 	}
 	d.SetHost(o.Host)
 	if o.Dir != "" {
@@ -116,7 +123,7 @@ func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
 		return err
 	}
 	was, known := d.machines[m.ID]
-	now := describe(m)
+	now := d.describe(m)
 	if known {
 		now.State, now.Boot, now.Since, now.stop = was.State, was.Boot, was.Since, was.stop
 	}
@@ -125,12 +132,12 @@ func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
 	switch {
 	case m.Power == hyper.On && running && now.Boot < m.Boot:
 		now.cancelStop()
-		now.Boot, now.Since = m.Boot, time.Now().UTC()
+		now.Boot, now.Since = m.Boot, d.now()
 	case m.Power == hyper.On && !running && (!ended || now.Boot < m.Boot):
 		return d.start(ctx, now, m)
 	case m.Power == hyper.Cut && running:
 		now.cancelStop()
-		now.State, now.Since = hyper.Stopped, time.Now().UTC()
+		now.State, now.Since = hyper.Stopped, d.now()
 	case m.Power == hyper.Off && running && now.stop == nil:
 		boot := now.Boot
 		now.stop = time.AfterFunc(d.stopDelay, func() { d.end(m.ID, boot, hyper.ShutDown) })
@@ -139,8 +146,8 @@ func (d *Driver) Apply(ctx context.Context, m hyper.Machine) error {
 }
 
 // describe returns what the simulation keeps of m, stopped.
-func describe(m hyper.Machine) *machine {
-	now := &machine{ID: m.ID, State: hyper.Stopped, Since: time.Now().UTC(), CPUs: m.CPUs, MemoryMiB: m.MemoryMiB, Meta: m.Meta}
+func (d *Driver) describe(m hyper.Machine) *machine {
+	now := &machine{ID: m.ID, State: hyper.Stopped, Since: d.now(), CPUs: m.CPUs, MemoryMiB: m.MemoryMiB, Meta: m.Meta}
 	for _, disk := range m.Disks {
 		now.Disks = append(now.Disks, diskFacts{disk.ID, disk.SizeBytes})
 	}
@@ -149,6 +156,8 @@ func describe(m hyper.Machine) *machine {
 	}
 	return now
 }
+
+func (d *Driver) now() time.Time { return d.clock().UTC() }
 
 // awaitStart waits, with d.mu released, until no start of the machine is under way.
 func (d *Driver) awaitStart(ctx context.Context, id string) error {
@@ -203,7 +212,7 @@ func (d *Driver) start(ctx context.Context, m *machine, want hyper.Machine) erro
 		return fmt.Errorf("start machine %s: %w", m.ID, err)
 	}
 	now := *m
-	now.State, now.Boot, now.Since = hyper.Running, want.Boot, time.Now().UTC()
+	now.State, now.Boot, now.Since = hyper.Running, want.Boot, d.now()
 	return d.put(&now, true)
 }
 
@@ -248,7 +257,7 @@ func (d *Driver) end(id string, boot uint64, how hyper.State) bool {
 	}
 	m.cancelStop()
 	now := *m
-	now.State, now.Since = how, time.Now().UTC()
+	now.State, now.Since = how, d.now()
 	// There is nobody to tell of a journal that can't be written; the next
 	// Apply will meet the same error.
 	_ = d.put(&now, true)

@@ -99,6 +99,19 @@ func (v *Volumes) Clashes() []string {
 	return slices.Clone(v.clashes)
 }
 
+// Open returns who has which volumes open.
+func (v *Volumes) Open() map[string]string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := map[string]string{}
+	for id, l := range v.leases {
+		if l.revoke != nil {
+			out[id] = l.holder
+		}
+	}
+	return out
+}
+
 // SetDown makes every call fail with err from now on; nil mends it. What is
 // open stays open.
 func (v *Volumes) SetDown(err error) {

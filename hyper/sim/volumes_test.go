@@ -36,6 +36,9 @@ func TestFence(t *testing.T) {
 	if err := a.Apply(ctx, machine(1, 1)); err != nil {
 		t.Fatal(err)
 	}
+	if got := v.Open(); len(got) != 1 || got["vol-1"] != "a" {
+		t.Errorf("open: %v", got)
+	}
 	if err := b.Apply(ctx, machine(1, 1)); !errors.Is(err, ErrFenced) {
 		t.Errorf("another host with the same epoch: %v", err)
 	}

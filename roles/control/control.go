@@ -176,8 +176,9 @@ func (c *Control) follow(ctx context.Context) error {
 	}
 }
 
-// startOver has every node told its whole plan.
+// startOver has every node told its whole plan, of which nothing is known any more.
 func (c *Control) startOver(ctx context.Context) error {
+	c.docs = newDocuments(c.site)
 	c.mu.Lock()
 	for _, n := range c.nodes {
 		n.fresh = true

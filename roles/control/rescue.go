@@ -167,7 +167,9 @@ func (c *Control) fenceOff(ctx context.Context, n *cloud.Node) (off bool, why st
 			if err != nil || !ok || !now.Lost || now.Fence.On {
 				return err
 			}
-			now.Fence.Turn(true, tx.Now())
+			if err := tx.TurnFence(ctx, &now, true); err != nil {
+				return err
+			}
 			*n = now
 			return tx.PutNode(ctx, now)
 		})
@@ -386,7 +388,9 @@ func (c *Control) lift(ctx context.Context) error {
 			if err != nil || len(left) > 0 {
 				return err
 			}
-			now.Fence.Turn(false, tx.Now())
+			if err := tx.TurnFence(ctx, &now, false); err != nil {
+				return err
+			}
 			untold = append(untold, now)
 			return tx.PutNode(ctx, now)
 		})

@@ -326,7 +326,11 @@ func (c *Control) readHosts(ctx context.Context, rx store.Rx) (*plan.HostsUpdate
 		hosts[n.Name] = plan.Host{Zone: n.Zone, Addr: n.Net.Addr, Tunnel: n.Net.Tunnel, Key: n.Net.Key, Endpoint: n.Net.Endpoint}
 	}
 	for _, k := range clusters {
-		zones[k.Zone] = plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime), Public: k.PublicRange}
+		z := plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime), Public: k.PublicRange}
+		if !z.Public.IsValid() {
+			z.Public = c.site.Public
+		}
+		zones[k.Zone] = z
 		if k.Head == "" { // removed, and no other is there yet
 			continue
 		}

@@ -139,7 +139,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 		}
 	}
 	f.Control = control.New(f.db, control.Options{
-		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU},
+		Site:   plan.Site{Region: f.opt.Region, Domain: f.opt.Domain, MTU: f.opt.MTU, Public: f.opt.PublicPool},
 		Policy: f.opt.Policy, Fencer: fencer{f},
 	})
 	keys := &keyring{db: f.db, known: map[string]knownKey{}}
@@ -157,7 +157,7 @@ func (f *FrontEnd) prepare(ctx context.Context) error {
 		DB: f.db, Region: f.opt.Region, Zones: f.zones, Endpoint: f.opt.Endpoint,
 		Images: filepath.Join(f.opt.Dir, "images"), Import: f.opt.Import,
 		Orphans:   f.opt.Orphans,
-		Hosts:     f.hosts(),
+		Hosts:     f.Hosts(),
 		PowerSave: f.opt.Policy != nil && f.opt.Policy.Name() == "powersave",
 	}
 	return nil
@@ -214,7 +214,9 @@ func (f *FrontEnd) putNodes(ctx context.Context, own bool, nodes ...cloud.Node) 
 			}
 			n.Cordoned, n.Lost, n.Fence = was.Cordoned, was.Lost && !own, was.Fence
 			if !ok {
-				n.Fence.Turn(false, tx.Now())
+				if err := tx.TurnFence(ctx, &n, false); err != nil {
+					return err
+				}
 			}
 			if err := tx.PutNode(ctx, n); err != nil {
 				return err

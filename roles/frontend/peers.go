@@ -2,7 +2,6 @@ package frontend
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eucad/api/admin"
 	"eucad/roles/peer"
 	"eucad/roles/plan"
 	"eucad/store"
@@ -37,6 +35,10 @@ type peers struct {
 	listener  net.Listener
 	deny      *peer.DenyList
 	pools     *peer.Pools
+	told      netip.Addr // that gossip says this host is at, if that was a guess
+	warned    sync.Once  // that it was a bad one
+	gossip    gossipKeys
+	news      news // of what welcomes say
 
 	mu      sync.Mutex
 	clients map[string]*peer.Client // by address and identity
@@ -49,7 +51,6 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 		return err
 	}
 	p := &peers{f: f, deny: &peer.DenyList{}, clients: map[string]*peer.Client{}}
-	var gossip [2][]byte
 	err = f.db.Write(ctx, func(tx store.Tx) (err error) {
 		epoch, err := setting(ctx, tx, "epoch", func() string { return strconv.FormatInt(tx.Now().Unix(), 10) })
 		if err != nil {
@@ -58,16 +59,7 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 		if p.epoch, err = strconv.ParseUint(epoch, 10, 64); err != nil {
 			return err
 		}
-		for n, name := range []string{"gossip-lan", "gossip-wan"} {
-			key, err := setting(ctx, tx, name, func() string { return hex.EncodeToString(peer.NewGossipKey()) })
-			if err != nil {
-				return err
-			}
-			if gossip[n], err = hex.DecodeString(key); err != nil {
-				return fmt.Errorf("setting %s: %w", name, err)
-			}
-		}
-		return nil
+		return p.gossip.load(ctx, tx)
 	})
 	if err != nil {
 		return err
@@ -82,9 +74,10 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 		if err != nil {
 			return peer.Welcome{}, err
 		}
-		w := peer.Welcome{LAN: [][]byte{gossip[0]}, More: more}
-		if id.Role != peer.Node {
-			w.WAN = [][]byte{gossip[1]}
+		w := peer.Welcome{More: more}
+		w.LAN, w.WAN = p.gossip.now()
+		if id.Role == peer.Node {
+			w.WAN = nil
 		}
 		return w, nil
 	}}
@@ -98,24 +91,21 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 		return err
 	}
 	f.peers = p
-	addr, err := netip.ParseAddrPort(p.listener.Addr().String())
-	if err != nil {
-		return err
-	}
-	zone := ""
-	if len(f.opt.Zones) > 0 { // whose head this host is
-		zone = f.opt.Zones[0]
-	}
-	w, err := p.authority.Welcome(ctx, p.creds.Identity())
-	if err != nil {
-		return err
-	}
-	p.pools, err = peer.OpenPools(peer.PoolOptions{Identity: p.creds.Identity(), Zone: zone, Addr: addr, Welcome: w, Version: f.opt.Version})
-	return err
+	return p.openPools(ctx)
 }
 
 // meshAddr returns the address of a host in the mesh: its own for good.
 func (f *FrontEnd) meshAddr(ctx context.Context, id peer.Identity) (at netip.Addr, err error) {
+	err = f.db.Read(ctx, func(rx store.Rx) error { // as a rule it has one
+		text, err := rx.Setting(ctx, "mesh "+id.String())
+		if err == nil && text != "" {
+			at, err = netip.ParseAddr(text)
+		}
+		return err
+	})
+	if err != nil || at.IsValid() {
+		return at, err
+	}
 	err = f.db.Write(ctx, func(tx store.Tx) error {
 		text, err := tx.Setting(ctx, "mesh "+id.String())
 		if err != nil {
@@ -166,6 +156,7 @@ func setting(ctx context.Context, tx store.Tx, name string, make func() string) 
 func (p *peers) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+plan.PlanPath, p.plan)
+	mux.HandleFunc("GET "+plan.WelcomePath, p.welcome)
 	mux.HandleFunc("POST "+plan.RefusedPath, peer.Handle(p.refused))
 	mux.HandleFunc("POST "+plan.ReportPath, peer.Handle(p.report))
 	mux.HandleFunc("POST "+plan.HelloPath, peer.Handle(p.hello))
@@ -176,11 +167,12 @@ func (p *peers) handler() http.Handler {
 }
 
 func (p *peers) run(ctx context.Context) error {
-	s := peer.NewServer(peer.ServerOptions{Credentials: p.creds, Version: p.f.opt.Version, Deny: p.deny, Open: p.authority, Handler: p.handler()})
+	s := peer.NewServer(peer.ServerOptions{Credentials: p.creds, Version: p.f.opt.Version, Open: p.authority, Handler: p.handler()})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Serve(ctx, p.listener) })
 	g.Go(func() error { return p.creds.Run(ctx, p.authority.Renew) })
 	g.Go(func() error { return p.pools.Run(ctx) })
+	g.Go(func() error { return p.turnKeys(ctx) })
 	g.Go(func() error { return p.f.Control.Watch(ctx) })
 	return g.Wait()
 }
@@ -213,6 +205,7 @@ func (p *peers) report(ctx context.Context, all []plan.Status) (struct{}, error)
 // hello takes what a host says of itself.
 func (p *peers) hello(ctx context.Context, in plan.Hello) (plan.Lease, error) {
 	id := peer.Caller(ctx)
+	p.checkAddr(ctx)
 	if in.Node != nil {
 		n := cloud.Node{Name: id.Name, Zone: id.Zone, Arch: in.Node.Arch, Kind: in.Node.Kind, Seen: time.Now().UTC(), Version: in.Version, Net: in.Net}
 		n.SetHost(in.Node.Host, p.f.opt.Overcommit)
@@ -327,92 +320,4 @@ func (p *peers) client(addr string, id peer.Identity) (*peer.Client, error) {
 		p.clients[key] = c
 	}
 	return c, nil
-}
-
-// hosts returns what takes in other hosts, nil for nothing.
-func (f *FrontEnd) hosts() admin.Hosts {
-	if f.peers == nil {
-		return nil
-	}
-	return f.peers
-}
-
-// CreateToken returns a token by which one host may join; see admin.Hosts.
-func (p *peers) CreateToken(ctx context.Context, role, zone, name string, life time.Duration) (string, error) {
-	if name != "" {
-		id := peer.Identity{Role: peer.Role(role), Name: name, Zone: zone}.String()
-		if err := p.f.db.Write(ctx, func(tx store.Tx) error { return tx.AdmitHost(ctx, id) }); err != nil {
-			return "", err
-		}
-		if err := p.readDenied(ctx); err != nil {
-			return "", err
-		}
-	}
-	t, err := p.authority.CreateToken(ctx, peer.Role(role), zone, life)
-	return t.String(), err
-}
-
-// RevokeToken takes a token back; see admin.Hosts.
-func (p *peers) RevokeToken(ctx context.Context, id string) error {
-	return p.authority.Tokens.Revoke(ctx, id, time.Now())
-}
-
-// Members returns the hosts that gossip sees; see admin.Hosts.
-func (p *peers) Members() []admin.Member {
-	var out []admin.Member
-	for _, m := range p.pools.Members() {
-		out = append(out, admin.Member{Role: string(m.Role), Name: m.Name, Zone: m.Zone, Address: m.Addr, Version: m.Version})
-	}
-	return out
-}
-
-// RemoveHost lets a host out of the cloud; see admin.Hosts.
-func (p *peers) RemoveHost(ctx context.Context, name string) error {
-	var gone []string
-	err := p.f.db.Write(ctx, func(tx store.Tx) error {
-		if n, ok, err := tx.Node(ctx, name); err != nil {
-			return err
-		} else if ok {
-			gone = append(gone, peer.Identity{Role: peer.Node, Name: name, Zone: n.Zone}.String())
-			if err := tx.DeleteNode(ctx, name); err != nil {
-				return err
-			}
-		}
-		clusters, err := tx.Clusters(ctx)
-		if err != nil {
-			return err
-		}
-		for _, k := range clusters {
-			if k.Head == name {
-				gone = append(gone, peer.Identity{Role: peer.Cluster, Name: name, Zone: k.Zone}.String())
-				if err := p.f.unhead(ctx, tx, k); err != nil {
-					return err
-				}
-			}
-		}
-		if len(gone) == 0 {
-			return cloud.Faultf("NoSuchEntity", "There is no host %s; eucad node list and eucad members name them.", name)
-		}
-		for _, id := range gone {
-			if err := tx.FreeHost(ctx, id); err != nil {
-				return err
-			}
-		}
-		return tx.DenyHosts(ctx, gone...)
-	})
-	if err != nil {
-		return err
-	}
-	return p.readDenied(ctx)
-}
-
-// readDenied has those who were removed shut out.
-func (p *peers) readDenied(ctx context.Context) error {
-	return p.f.db.Read(ctx, func(rx store.Rx) error {
-		denied, err := rx.DeniedHosts(ctx)
-		if err == nil {
-			p.deny.Set(denied)
-		}
-		return err
-	})
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"eucad/hyper"
 	"eucad/roles/plan"
 )
 
@@ -86,31 +87,73 @@ func (a *Agent) keepLater() {
 	}
 }
 
+// KeptHosts returns who is in the cloud by the plan in the file name; nobody is
+// when there is none.
+func KeptHosts(name string) (h plan.Hosts, err error) {
+	k, ok, err := readKept(name)
+	if ok && k.Plan.Hosts != nil {
+		err = h.Update(*k.Plan.Hosts)
+	}
+	return h, err
+}
+
+func readKept(name string) (k kept, ok bool, err error) {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, false, nil
+	}
+	if err != nil {
+		return k, false, err
+	}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return k, false, fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
+	}
+	return k, true, nil
+}
+
 // restore delivers the plan in the file name, if there is one: with no front
 // end in reach the host goes on with it. A front end that was quicker knows better.
 func (a *Agent) restore(name string) error {
-	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	k, ok, err := readKept(name)
+	if err != nil || !ok {
 		return err
 	}
-	var k kept
-	if err := json.Unmarshal(b, &k); err != nil {
-		return fmt.Errorf("the kept plan %s is damaged; remove it, and the front end will tell it anew: %w", name, err)
-	}
+	a.takeMu.Lock() // or it would be merged over a newer one that was let in after it
+	defer a.takeMu.Unlock()
 	a.mu.Lock()
 	told := a.told > 0
+	if !told {
+		a.epoch, a.rev = k.Epoch, k.Plan.Rev
+	}
 	a.mu.Unlock()
 	if told {
 		return nil
 	}
-	err = a.Take(plan.Message{Epoch: k.Epoch, Batch: k.Plan})
-	if errors.Is(err, ErrOlder) { // it came just now
-		return nil
+	a.net.hold(a.opt.Driver != nil) // until it is known which guests run
+	return a.deliver(k.Plan)
+}
+
+// release lets the kept plan have the network, unless guests run that it does
+// not know so.
+func (a *Agent) release() {
+	if _, held := a.net.current(); !held {
+		return
 	}
-	return err
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.others {
+		if s.State == hyper.Running {
+			a.log.Warn(errHeld.Error(), "instance", id)
+			return
+		}
+	}
+	for id, m := range a.machines {
+		if m.known.State == hyper.Running && (m.want.Ended || m.want.Power != hyper.On || !a.net.has(m.want.VpcID, m.want.Ports)) {
+			a.log.Warn(errHeld.Error(), "instance", id)
+			return
+		}
+	}
+	a.net.hold(false)
 }
 
 // writeFile writes v as JSON, so that the file has all of it or is as before,

@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ type network struct {
 	routers map[string]fabric.Router // made of the above
 	closed  map[string]bool          // ports of machines that are gone, though the plan still has them
 	want    uint64                   // grows with each change of the above
+	held    bool                     // it stays as it is; see hold
 	wake    chan struct{}
 
 	applyMu sync.Mutex // one Apply at a time
@@ -77,6 +80,32 @@ func (n *network) deliver(b plan.Batch) error {
 	return nil
 }
 
+// errHeld is what stands in the way while the network is held.
+var errHeld = errors.New("the kept plan is older than what runs here: the network stays as it is until the front end tells a newer plan")
+
+// hold has the network stay as it is, or not. A plan that was kept, and not
+// told by a front end since, may lack the ports of guests that run; without
+// its port a guest would have no network before it is started again.
+func (n *network) hold(on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.held = on; !on {
+		n.rouse()
+	}
+}
+
+// has reports whether all these ports of a router are planned.
+func (n *network) has(router string, ids []string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range ids {
+		if !slices.ContainsFunc(n.routers[router].Ports, func(p fabric.Port) bool { return p.ID == id }) {
+			return false
+		}
+	}
+	return true
+}
+
 // snapshot adds the documents to a whole plan.
 func (n *network) snapshot(b *plan.Batch) {
 	n.mu.Lock()
@@ -108,6 +137,11 @@ func (n *network) remake(ids map[string]bool) {
 	}
 	n.want++
 	n.forgetClosed()
+	n.rouse()
+}
+
+// rouse has what is wanted applied soon.
+func (n *network) rouse() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
@@ -146,8 +180,8 @@ func (n *network) run(ctx context.Context) error {
 		case <-n.wake:
 		case <-retry.C:
 		}
-		if n.current() == 0 {
-			continue // no plan yet: leave the network as it is
+		if want, held := n.current(); want == 0 || held {
+			continue // no plan yet, or an old one: leave the network as it is
 		}
 		if err := n.apply(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("network is not as planned", "err", err)
@@ -156,15 +190,18 @@ func (n *network) run(ctx context.Context) error {
 	}
 }
 
-func (n *network) current() uint64 {
+func (n *network) current() (want uint64, held bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.want
+	return n.want, n.held
 }
 
 // apply makes the network as it is wanted now, unless it is.
 func (n *network) apply(ctx context.Context) error {
-	want := n.current()
+	want, held := n.current()
+	if held {
+		return errHeld
+	}
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
 	if n.have >= want {

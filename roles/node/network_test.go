@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -118,4 +119,69 @@ func TestPublicRange(t *testing.T) {
 	if got := take(2, netip.Prefix{}); got.IsValid() {
 		t.Errorf("public addresses of a zone without its own are %s", got)
 	}
+}
+
+// An agent whose kept plan is older than what runs on its host, because it died
+// before it could keep a newer one or the disk was full, does not take guests
+// off their networks before the front end is in reach. With a plan that knows
+// all guests it makes the network at once.
+func TestOldPlanTakesNoNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.network = netsim.New()
+		stop := d.start()
+		first, second := newVpcGuest(one, "vpc-1", hyper.On), newVpcGuest(two, "vpc-2", hyper.On)
+		if err := d.Take(plan.Message{Epoch: 1, Batch: wholePlan(first)}); err != nil {
+			t.Fatal(err)
+		}
+		d.await(running, one)
+		time.Sleep(2 * keepEvery)
+		old, err := os.ReadFile(d.keep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both := plan.Message{Epoch: 1, Batch: wholePlan(first, second)}
+		if err := d.Take(both); err != nil {
+			t.Fatal(err)
+		}
+		d.await(running, two)
+		time.Sleep(2 * keepEvery)
+		plugged := func(when string, want ...string) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			slices.Sort(want)
+			if got := d.network.Plugged(); !slices.Equal(got, want) {
+				t.Errorf("%s: plugged = %v, want %v", when, got, want)
+			}
+		}
+		plugged("at first", first.port, second.port)
+		stop()
+
+		new, err := os.ReadFile(d.keep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(d.keep, old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stop = d.start()
+		plugged("with the old plan", first.port, second.port)
+		gone := first
+		gone.machine.Ended = true
+		if err := d.Take(plan.Message{Epoch: 1, Batch: wholePlan(gone, second)}); err != nil {
+			t.Fatal(err)
+		}
+		plugged("told by the front end", second.port)
+		stop()
+
+		if err := os.WriteFile(d.keep, new, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.driver.Remove(t.Context(), two); err != nil { // the host was rebooted
+			t.Fatal(err)
+		}
+		d.network = netsim.New()
+		defer d.start()()
+		plugged("after a reboot", first.port, second.port)
+	})
 }

@@ -147,6 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.learn(ctx); err != nil {
 		return g.Wait() // ctx ended
 	}
+	a.release()
 	if a.opt.Leased {
 		g.Go(func() error { return a.keepLease(ctx) })
 	}
@@ -168,7 +169,7 @@ var ErrOlder = errors.New("refused a plan that is older than the one this host h
 // Take is Deliver for what comes over the wire: a plan that is older than what
 // this host has is refused.
 func (a *Agent) Take(m plan.Message) error {
-	a.takeMu.Lock() // the kept plan must not be merged over a newer one that was let in after it
+	a.takeMu.Lock()
 	defer a.takeMu.Unlock()
 	a.mu.Lock()
 	if m.Epoch < a.epoch || m.Epoch == a.epoch && m.Rev < a.rev {
@@ -187,6 +188,14 @@ func (a *Agent) Take(m plan.Message) error {
 // Deliver merges b into the plan and returns at once. It returns plan.ErrBase
 // when b does not follow on what was delivered before: the whole plan is needed.
 func (a *Agent) Deliver(b plan.Batch) error {
+	err := a.deliver(b)
+	if err == nil && b.Full {
+		a.net.hold(false)
+	}
+	return err
+}
+
+func (a *Agent) deliver(b plan.Batch) error {
 	if err := a.net.deliver(b); err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ type Authority struct {
 	Deny   *DenyList
 	Life   time.Duration // of certificates; default CertificateLife
 
-	// Welcome returns what a host is told when it joins and renews; nil is nothing.
+	// Welcome returns what a host is told when it joins and renews, besides who is
+	// denied; nil is nothing.
 	Welcome func(ctx context.Context, id Identity) (Welcome, error)
 }
 
@@ -33,6 +34,8 @@ type Welcome struct {
 	LAN  [][]byte        `json:"lan,omitempty"`  // keys of the zone's gossip, the one to use first
 	WAN  [][]byte        `json:"wan,omitempty"`  // keys of the cloud's gossip
 	More json.RawMessage `json:"more,omitempty"` // the front end's own
+
+	Denied []string `json:"denied,omitempty"` // who does not belong to the cloud any more; see DenyList
 }
 
 // joinRequest is the body of POST /join. The CSR proves that the host has the key.
@@ -222,10 +225,17 @@ func (a *Authority) issue(ctx context.Context, csr []byte, id Identity) (Issued,
 		return Issued{}, fmt.Errorf("issue to %s: %w", id, err)
 	}
 	out := Issued{Certificate: der, CA: a.CA.cert.Raw}
-	if a.Welcome != nil {
-		if out.Welcome, err = a.Welcome(ctx, id); err != nil {
-			return Issued{}, fmt.Errorf("welcome %s: %w", id, err)
-		}
+	if out.Welcome, err = a.WelcomeOf(ctx, id); err != nil {
+		return Issued{}, fmt.Errorf("welcome %s: %w", id, err)
 	}
 	return out, nil
+}
+
+// WelcomeOf returns what a host is to know now.
+func (a *Authority) WelcomeOf(ctx context.Context, id Identity) (w Welcome, err error) {
+	if a.Welcome != nil {
+		w, err = a.Welcome(ctx, id)
+	}
+	w.Denied = a.Deny.Entries()
+	return w, err
 }

@@ -39,7 +39,7 @@ func benchSite(b *testing.B) (direct, relayed *Client) {
 	})
 	s := newRelayed(b, mux, loopback(b))
 	l, addr := loopback(b)("")
-	s.serveOn(l, ServerOptions{Credentials: s.fe, Deny: s.auth.Deny, Handler: mux})
+	s.serveOn(l, ServerOptions{Credentials: s.fe, Handler: mux})
 	direct = NewClient(ClientOptions{Address: addr, Peer: fe1, Credentials: s.host(node1), Version: testVersion})
 	b.Cleanup(direct.Close)
 	return direct, s.up

@@ -31,6 +31,13 @@ type ClientOptions struct {
 	Credentials *Credentials
 	Version     string // of eucad
 
+	// Find returns more addresses where a peer may be, such as gossip knows, for
+	// when it is not at Address; nil knows none.
+	Find func(Identity) []string
+
+	// Moved is told where the peer is when it first answers there.
+	Moved func(id Identity, address string)
+
 	// Dial makes connections; nil is the network's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -39,7 +46,7 @@ type ClientOptions struct {
 // methods may run at once.
 type Client struct {
 	peer   Identity
-	addr   string
+	at     *whereabouts
 	prefix string // of paths: where a relay passes them on
 	calls  *transport
 	bulk   *transport
@@ -47,9 +54,7 @@ type Client struct {
 
 // NewClient returns a Client. It connects when it is used.
 func NewClient(o ClientOptions) *Client {
-	c := newClient(o, o.Credentials.clientTLS(o.Peer))
-	c.peer = o.Peer
-	return c
+	return newClient(o, o.Credentials.clientTLS(o.Peer))
 }
 
 func newClient(o ClientOptions, config *tls.Config) *Client {
@@ -79,7 +84,8 @@ func newClient(o ClientOptions, config *tls.Config) *Client {
 			WriteBufferSize:     bulkBuffer,
 		}}
 	}
-	return &Client{addr: o.Address, calls: over(true), bulk: over(false)}
+	at := &whereabouts{peer: o.Peer, told: o.Address, addr: o.Address, find: o.Find, moved: o.Moved}
+	return &Client{peer: o.Peer, at: at, calls: over(true), bulk: over(false)}
 }
 
 // Under returns a Client for the paths below prefix, with the same
@@ -89,6 +95,9 @@ func (c *Client) Under(prefix string) *Client {
 	u.prefix += prefix
 	return &u
 }
+
+// Address returns where the peer is called now.
+func (c *Client) Address() string { return c.at.now() }
 
 // Peer returns who is called.
 func (c *Client) Peer() Identity { return c.peer }
@@ -149,15 +158,18 @@ func (c *Client) Renew(ctx context.Context, in RenewRequest) (out Issued, err er
 
 func (c *Client) do(t *transport, req *http.Request) (*http.Response, error) {
 	method, path := req.Method, req.URL.Path
-	req.URL.Scheme, req.URL.Host = "https", c.addr
+	addr := c.at.now()
+	req.URL.Scheme, req.URL.Host = "https", addr
 	req.URL.Path = c.prefix + path
 	if req.URL.RawPath != "" {
 		req.URL.RawPath = c.prefix + req.URL.RawPath
 	}
 	res, err := t.RoundTrip(req)
 	if err != nil {
-		return nil, c.explain(method, path, err)
+		c.at.failed(addr, err)
+		return nil, fmt.Errorf("%s %s%s at %s: %w", method, c.prefix, path, addr, err)
 	}
+	c.at.answered(addr)
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		return res, nil
 	}
@@ -170,7 +182,7 @@ func (c *Client) do(t *transport, req *http.Request) (*http.Response, error) {
 }
 
 func (c *Client) explain(method, path string, err error) error {
-	return fmt.Errorf("%s %s%s at %s: %w", method, c.prefix, path, c.addr, err)
+	return fmt.Errorf("%s %s%s at %s: %w", method, c.prefix, path, c.at.now(), err)
 }
 
 func readAll(res *http.Response, most int64) ([]byte, error) {

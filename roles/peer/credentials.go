@@ -28,6 +28,9 @@ type Credentials struct {
 	ca  *x509.Certificate
 	id  Identity
 
+	deny *DenyList // who is not talked to any more; see Deny
+	told bool      // by welcomes, who that is
+
 	mu   sync.Mutex
 	kept kept
 	cert *tls.Certificate // replaced, never changed
@@ -72,12 +75,13 @@ func newCredentials(dir string, key *ecdsa.PrivateKey, k kept) (*Credentials, er
 	if err != nil {
 		return nil, fmt.Errorf("certificate of the CA: %w", err)
 	}
-	c := &Credentials{dir: dir, key: key, ca: ca}
+	c := &Credentials{dir: dir, key: key, ca: ca, deny: &DenyList{}, told: true}
 	cert, id, err := c.check(k.Issued)
 	if err != nil {
 		return nil, err
 	}
 	c.id, c.kept, c.cert = id, k, cert
+	c.deny.Set(k.Welcome.Denied)
 	return c, nil
 }
 
@@ -96,7 +100,11 @@ func selfCredentials(ctx context.Context, a *Authority, id Identity) (*Credentia
 	if err != nil {
 		return nil, err
 	}
-	return newCredentials("", key, kept{Issued: is, Server: id})
+	c, err := newCredentials("", key, kept{Issued: is, Server: id})
+	if err == nil {
+		c.deny, c.told = a.Deny, false
+	}
+	return c, err
 }
 
 // check returns the certificate for use when it is for our key and by our CA.
@@ -141,6 +149,18 @@ func (c *Credentials) SetWelcome(w Welcome) error {
 	return c.keep(k)
 }
 
+// SetAddress keeps where the host of Server answers now.
+func (c *Credentials) SetAddress(address string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.kept
+	if k.Address == address {
+		return nil
+	}
+	k.Address = address
+	return c.keep(k)
+}
+
 // Server returns who answered when this host joined, and where: the one to
 // call first after a start.
 func (c *Credentials) Server() (id Identity, address string) {
@@ -170,6 +190,9 @@ func (c *Credentials) keep(k kept) error {
 		}
 	}
 	c.kept = k
+	if c.told {
+		c.deny.Set(k.Welcome.Denied)
+	}
 	return nil
 }
 
@@ -195,7 +218,7 @@ func (c *Credentials) update(is Issued) error {
 
 // serverTLS asks who connects for a certificate. Whether it is any good, the
 // visitor's look decides.
-func (c *Credentials) serverTLS(deny *DenyList) *tls.Config {
+func (c *Credentials) serverTLS() *tls.Config {
 	base := &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		NextProtos:     []string{"h2", "http/1.1"},
@@ -209,7 +232,7 @@ func (c *Credentials) serverTLS(deny *DenyList) *tls.Config {
 		config := base.Clone()
 		config.VerifyConnection = func(s tls.ConnectionState) error {
 			if v, ok := h.Conn.(*visitor); ok && len(s.PeerCertificates) > 0 {
-				v.look(s.PeerCertificates[0], c.ca, deny)
+				v.look(s.PeerCertificates[0], c.ca, c.deny)
 			}
 			return nil
 		}
@@ -240,7 +263,7 @@ func (c *Credentials) clientTLS(want Identity) *tls.Config {
 			if id != want {
 				return Errorf(http.StatusForbidden, WrongHost, "%s answers where %s should", id, want)
 			}
-			return nil
+			return c.deny.checkCertificate(id, s.PeerCertificates[0])
 		},
 	}
 }

@@ -3,7 +3,9 @@ package peer
 import (
 	"context"
 	"crypto/x509"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -35,6 +37,16 @@ func (d *DenyList) Set(entries []string) {
 			r.end()
 		}
 	}
+}
+
+// Entries returns the list.
+func (d *DenyList) Entries() []string {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.entries))
 }
 
 func (d *DenyList) has(names []string) bool {

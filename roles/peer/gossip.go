@@ -55,6 +55,7 @@ type GossipOptions struct {
 // Meta is what a member says of itself. It is small: see memberlist.MetaMaxSize.
 type Meta struct {
 	Addr    string `json:"a,omitempty"` // of its Server, host:port
+	Up      string `json:"u,omitempty"` // of a head: where its front end's Server is
 	Version string `json:"v,omitempty"` // of eucad
 	Digest  string `json:"d,omitempty"` // of what others may want to fetch when it changes
 }
@@ -76,6 +77,7 @@ type Gossip struct {
 	changed chan struct{}
 
 	mu      sync.Mutex
+	join    []string
 	meta    []byte
 	members map[string]*memberlist.Node // copies: memberlist changes its own
 	lost    map[string]lost
@@ -121,7 +123,7 @@ func newGossip(o GossipOptions) (*Gossip, error) {
 		return nil, err
 	}
 	g := &Gossip{
-		opt: o, ring: ring, meta: meta,
+		opt: o, ring: ring, meta: meta, join: o.Join,
 		log:     &gossipLog{id: o.Identity},
 		changed: make(chan struct{}, 1),
 		members: map[string]*memberlist.Node{},
@@ -235,7 +237,9 @@ func (g *Gossip) Run(ctx context.Context) error {
 // rejoin calls the hosts it was given while it is alone, or else one of those
 // that were lost.
 func (g *Gossip) rejoin() {
-	join := g.opt.Join
+	g.mu.Lock()
+	join := g.join
+	g.mu.Unlock()
 	if g.list.NumMembers() > 1 {
 		join = g.oneLost()
 	}
@@ -262,6 +266,13 @@ func (g *Gossip) oneLost() []string {
 	}
 	all := slices.Collect(maps.Values(g.lost))
 	return []string{all[randv2.IntN(len(all))].gossip}
+}
+
+// SetJoin says at what other addresses some members may be.
+func (g *Gossip) SetJoin(all []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.join = all
 }
 
 // Leave tells the others that this host goes, so that none suspects it.

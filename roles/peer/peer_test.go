@@ -145,7 +145,7 @@ func (s *site) serveOn(l net.Listener, o ServerOptions) (stop func()) {
 
 // serveFrontEnd runs fe1 at "fe".
 func (s *site) serveFrontEnd(h http.Handler) {
-	s.serve("fe", ServerOptions{Credentials: s.fe, Deny: s.auth.Deny, Open: s.auth, Handler: h})
+	s.serve("fe", ServerOptions{Credentials: s.fe, Open: s.auth, Handler: h})
 }
 
 // client returns one of who that calls peer at the address.

@@ -108,9 +108,10 @@ func pass(w http.ResponseWriter, r *http.Request, to *Client, path string, by Id
 	if r.ProtoMajor == 2 {
 		t = to.calls
 	}
+	addr := to.at.now()
 	p := httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL = &url.URL{Scheme: "https", Host: to.addr, Path: to.prefix + path, RawQuery: r.URL.RawQuery}
+			pr.Out.URL = &url.URL{Scheme: "https", Host: addr, Path: to.prefix + path, RawQuery: r.URL.RawQuery}
 			pr.Out.Host = ""
 			pr.Out.Header.Set(hopsHeader, strconv.Itoa(hops))
 			pr.Out.Header.Del(callerHeader)
@@ -119,6 +120,7 @@ func pass(w http.ResponseWriter, r *http.Request, to *Client, path string, by Id
 			}
 		},
 		ModifyResponse: func(res *http.Response) error {
+			to.at.answered(addr)
 			res.Header.Del(versionHeader) // the server stated ours
 			return nil
 		},
@@ -127,6 +129,7 @@ func pass(w http.ResponseWriter, r *http.Request, to *Client, path string, by Id
 		BufferPool:    &relayBuffers,
 		ErrorLog:      slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			to.at.failed(addr, err)
 			if e, ok := errors.AsType[*Error](err); ok {
 				err = e
 			} else {

@@ -46,7 +46,7 @@ func newRelayed(t testing.TB, h http.Handler, listen func(name string) (net.List
 	y := &Relay{Self: head1, FrontEnd: func() *Client { return toFE }, Node: func(name string) *Client {
 		return map[string]*Client{"n1": toNode, "ghost": ghost, "loop": client(head, headAddr, head1).Under("/node/loop")}[name]
 	}}
-	s.serveOn(feL, ServerOptions{Credentials: s.fe, Deny: s.auth.Deny, Handler: h})
+	s.serveOn(feL, ServerOptions{Credentials: s.fe, Handler: h})
 	s.serveOn(headL, ServerOptions{Credentials: head, Handler: y})
 	s.serveOn(nodeL, ServerOptions{Credentials: node, Handler: h})
 	return &relayed{

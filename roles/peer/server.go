@@ -30,7 +30,6 @@ const (
 type ServerOptions struct {
 	Credentials *Credentials
 	Version     string // of eucad, as 1.2.3
-	Deny        *DenyList
 
 	// Open answers POST /join and POST /renew, for strangers too: a front
 	// end's Authority, or a head's Relay.Open. Nil takes nobody in.
@@ -57,7 +56,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer end()
 	srv := &http.Server{
 		Handler:           s,
-		TLSConfig:         s.opt.Credentials.serverTLS(s.opt.Deny),
+		TLSConfig:         s.opt.Credentials.serverTLS(),
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
@@ -195,7 +194,7 @@ func (s *Server) caller(w http.ResponseWriter, r *http.Request, v *visitor) (_ c
 		w.Header().Set("Connection", "close")
 	}
 	ctx, cancel := context.WithDeadline(context.WithValue(r.Context(), callerKey{}, c), v.cert.NotAfter.Add(skew))
-	ctx, unfollow, err := s.opt.Deny.follow(ctx, names...)
+	ctx, unfollow, err := s.opt.Credentials.deny.follow(ctx, names...)
 	if err != nil {
 		cancel()
 		w.Header().Set("Connection", "close")

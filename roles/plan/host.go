@@ -38,7 +38,7 @@ const (
 type Zone struct {
 	Head   string // the host that passes packets on to other zones; "" for none
 	Regime Regime
-	Public netip.Prefix `json:",omitzero"` // of public addresses of its own; the zero Prefix: it has the cloud's
+	Public netip.Prefix `json:",omitzero"` // of public addresses; the zero Prefix: what the host was told when it joined
 }
 
 // A HostsUpdate brings Hosts of revision Base to revision Rev, or is Whole.

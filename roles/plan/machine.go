@@ -15,8 +15,9 @@ import (
 // A Site holds what is the same for all instances.
 type Site struct {
 	Region string
-	Domain string // of public names
-	MTU    int    // of guests' interfaces; 0 leaves it to the fabric
+	Domain string       // of public names
+	MTU    int          // of guests' interfaces; 0 leaves it to the fabric
+	Public netip.Prefix // of public addresses, for zones that have none of their own
 }
 
 // InstanceRows are the rows that make one machine.

@@ -48,13 +48,16 @@ type ClusterHello struct {
 }
 
 // Paths of the front end's peer API. Statuses go to ReportPath, a Hello to
-// HelloPath; PlanPath streams Messages; LeasePath keeps a host's lease.
+// HelloPath; PlanPath streams Messages, and WelcomePath what hosts learn when
+// they join, whenever it changes; LeasePath keeps a host's lease.
 const (
 	PlanPath   = "/plan"
 	ReportPath = "/report"
 	HelloPath  = "/hello"
 	LeasePath  = "/lease"
-	ImagePath  = "/image/" // and a content hash
+
+	WelcomePath = "/welcome"
+	ImagePath   = "/image/" // and a content hash
 
 	RefusedPath = "/plan/refused" // takes a Refused
 

@@ -1,16 +1,13 @@
 package simtest
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"net/netip"
-	"slices"
+	"regexp"
+	"strings"
 	"time"
 
 	"eucad/hyper"
-	"eucad/net/fabric"
-	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
 )
@@ -75,6 +72,8 @@ func (w *world) check() {
 	t := w.table()
 	w.checkAddresses(&t)
 	w.checkUse(&t)
+	w.checkDescribed(&t)
+	w.checkDeadlines(&t)
 	running := map[string]string{}
 	for _, h := range w.hosts {
 		for id, s := range h.machines() {
@@ -151,6 +150,60 @@ func (w *world) checkAddresses(t *table) {
 	}
 }
 
+// A stay is one of an instance in the state pending.
+type stay struct {
+	since time.Time // as stored
+	seen  time.Time // by us, which may be later
+}
+
+// checkDeadlines looks whether launches are given up in time, and not before,
+// whatever clocks say.
+func (w *world) checkDeadlines(t *table) {
+	const slack = time.Minute
+	for id, i := range t.instances {
+		was, waited := w.stays[id]
+		switch {
+		case i.State == cloud.Pending && (!waited || !was.since.Equal(i.Since)):
+			w.stays[id] = stay{i.Since, time.Now()}
+		case i.State == cloud.Pending:
+			from := was.seen
+			if w.front.start.After(from) { // waits begin anew with the front end
+				from = w.front.start
+			}
+			if d := time.Since(from); d > launchTime+slack {
+				w.failf("%s is pending for %v", id, d)
+			}
+		case waited:
+			if d := time.Since(was.seen); i.Reason != nil && strings.Contains(i.Reason.Message, "not running after") && d < launchTime-slack {
+				w.failf("%s was given up after %v: %s", id, d, i.Reason.Message)
+			}
+			delete(w.stays, id)
+		}
+	}
+}
+
+var described = regexp.MustCompile(`(?s)<instanceId>(i-[0-9a-f]{17})</instanceId>.*?<instanceState><code>\d+</code><name>([a-z-]+)</name>`)
+
+// checkDescribed compares what users see with what is stored.
+func (w *world) checkDescribed(t *table) {
+	for _, account := range w.front.accounts {
+		_, body := w.front.call(account, "DescribeInstances")
+		seen := map[string]string{}
+		for _, m := range described.FindAllStringSubmatch(body, -1) {
+			seen[m[1]] = m[2]
+		}
+		for id, i := range t.instances {
+			if i.AccountID == account && seen[id] != string(i.State) {
+				w.failf("%s is %s, and described as %q", id, i.State, seen[id])
+			}
+			delete(seen, id)
+		}
+		if len(seen) > 0 {
+			w.failf("described and not there: %v", seen)
+		}
+	}
+}
+
 func (w *world) checkUse(t *table) {
 	sum := map[string]cloud.Use{}
 	for _, i := range t.instances {
@@ -176,153 +229,4 @@ func (w *world) checkUse(t *table) {
 			w.failf("%s holds %+v, more than %d CPUs, %d MiB, %d GiB", n.Name, u, n.CPUs, n.MemoryMiB, n.DiskGiB)
 		}
 	}
-}
-
-// checkEnd looks whether all that was asked for has come to its end.
-func (w *world) checkEnd() {
-	t := w.table()
-	machines := map[string]map[string]hyper.Status{}
-	for _, h := range w.hosts {
-		machines[h.row.Name] = h.machines()
-		orphans, err := h.agent.Orphans(context.Background())
-		if err != nil || len(orphans) > 0 {
-			w.failf("%s has guests that nobody knows: %v %v", h.row.Name, orphans, err)
-		}
-	}
-	for key := range t.strays {
-		w.failf("%s is not removed", key)
-	}
-	for _, n := range t.nodes {
-		if n.Lost || n.Fence.On || n.Fence.Lift {
-			w.failf("%s is lost: %v; its lease: %+v", n.Name, n.Lost, n.Fence)
-		}
-		for id := range machines[n.Name] {
-			if i := t.instances[id]; i.Node != n.Name {
-				w.failf("%s is %s on %q, and something of it is on %s", id, i.State, i.Node, n.Name)
-			}
-		}
-	}
-	for _, i := range t.instances {
-		s, there := machines[i.Node][i.ID]
-		switch {
-		case !i.State.AtRest():
-			w.failf("%s is %s since %s, at %s; its node %s has %+v", i.ID, i.State, i.Since, time.Now().UTC(), i.Node, s.State)
-		case i.State == cloud.Running && (s.State != hyper.Running || s.Boot != i.Boot):
-			w.failf("%s is running in boot %d, its node %s says %q boot %d", i.ID, i.Boot, i.Node, s.State, s.Boot)
-		case i.State == cloud.Stopped && s.State == hyper.Running:
-			w.failf("%s is stopped, and runs on %s", i.ID, i.Node)
-		case i.State == cloud.Terminated && there:
-			w.failf("%s is terminated, and %s still has it", i.ID, i.Node)
-		case i.State == cloud.Terminated && (i.Reason == nil || i.Reason.Code == ""):
-			w.failf("%s is terminated, and nothing says why", i.ID)
-		}
-	}
-	gone := func(instance string) bool {
-		i, ok := t.instances[instance]
-		return instance != "" && (!ok || i.State == cloud.Terminated)
-	}
-	for _, n := range t.interfaces {
-		if gone(n.InstanceID) {
-			w.failf("%s is of %s, which is gone", n.ID, n.InstanceID)
-		}
-	}
-	for _, a := range t.addresses {
-		if gone(a.InstanceID) {
-			w.failf("%s is of %s, which is gone", a.ID, a.InstanceID)
-		}
-	}
-	for _, v := range t.volumes {
-		if gone(v.InstanceID) {
-			w.failf("%s is of %s, which is gone", v.ID, v.InstanceID)
-		}
-	}
-	w.checkNetworks(&t)
-}
-
-// checkNetworks compares each host's network with what its rows make of it,
-// read afresh and whole.
-func (w *world) checkNetworks(t *table) {
-	hosts := plan.Hosts{Hosts: map[string]plan.Host{}, Zones: map[string]plan.Zone{}}
-	var docs []*plan.Vpc
-	site := plan.Site{Region: region, Domain: "example.net"}
-	w.front.read(func(ctx context.Context, rx store.Rx) error {
-		for _, n := range t.nodes {
-			hosts.Hosts[n.Name] = plan.Host{Zone: n.Zone, Addr: n.Net.Addr, Tunnel: n.Net.Tunnel}
-		}
-		clusters, err := rx.Clusters(ctx)
-		if err != nil {
-			return err
-		}
-		for _, k := range clusters {
-			hosts.Zones[k.Zone] = plan.Zone{Head: k.Head, Regime: plan.Regime(k.Regime)}
-		}
-		for _, account := range w.front.accounts {
-			vpcs, err := rx.Vpcs(ctx, account)
-			if err != nil {
-				return err
-			}
-			for _, v := range vpcs {
-				doc, err := readVpc(ctx, rx, site, v, t)
-				if err != nil {
-					return err
-				}
-				docs = append(docs, doc)
-			}
-		}
-		return nil
-	})
-	for _, h := range w.hosts {
-		var want fabric.Config
-		for _, doc := range docs {
-			if r, ok := plan.NewRouter(doc, &hosts, h.row.Name); ok {
-				want.Routers = append(want.Routers, r)
-			}
-		}
-		if got, want := text(h.net.Config()), text(want); got != want {
-			w.failf("network of %s\nis     %s\nshould %s", h.row.Name, got, want)
-		}
-	}
-}
-
-func readVpc(ctx context.Context, rx store.Rx, site plan.Site, v cloud.Vpc, t *table) (*plan.Vpc, error) {
-	subnets, err := rx.SubnetsOfVpc(ctx, v.ID)
-	if err != nil {
-		return nil, err
-	}
-	doc := plan.NewVpc(site, v, subnets)
-	groups, err := rx.GroupsOfVpc(ctx, v.ID)
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range groups {
-		doc.Groups[g.ID] = plan.NewGroup(g)
-	}
-	for _, n := range t.interfaces {
-		if n.VpcID != v.ID {
-			continue
-		}
-		host := ""
-		if i := t.instances[n.InstanceID]; i.Holds() {
-			host = i.Node
-		}
-		var as []cloud.Address
-		for _, a := range t.addresses {
-			if a.InterfaceID == n.ID {
-				as = append(as, a)
-			}
-		}
-		doc.Ifaces[n.ID] = plan.NewIface(site, n, as, host)
-	}
-	return doc, nil
-}
-
-// text is c in an order of its own.
-func text(c fabric.Config) string {
-	routers := slices.Clone(c.Routers)
-	slices.SortFunc(routers, func(a, b fabric.Router) int { return cmp.Compare(a.ID, b.ID) })
-	b, err := json.Marshal(routers)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,6 +40,7 @@ var (
 type frontEnd struct {
 	t        testing.TB
 	db       *store.DB
+	start    time.Time
 	control  *control.Control
 	handler  http.Handler
 	accounts []string
@@ -48,13 +50,13 @@ type frontEnd struct {
 
 // openFrontEnd opens the store in file. New volumes are in the pool volumes;
 // heads are those of the zones, nil for a cloud whose nodes are never lost.
-func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int, volumes string, heads control.Fencer) *frontEnd {
+func openFrontEnd(t testing.TB, file string, pool netip.Prefix, accounts int, volumes string, heads control.Fencer, options ...store.Option) *frontEnd {
 	t.Helper()
-	db, err := store.Open(file)
+	db, err := store.Open(file, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &frontEnd{t: t, db: db, control: control.New(db, control.Options{Site: plan.Site{Region: region, Domain: "example.net"}, Fencer: heads})}
+	f := &frontEnd{t: t, db: db, start: time.Now(), control: control.New(db, control.Options{Site: plan.Site{Region: region, Domain: "example.net"}, Fencer: heads})}
 	f.firstStart(accounts)
 	srv := &ec2.Server{DB: db, Cfg: ec2.Config{Region: region, Domain: "example.net", Zones: func() []string { return zones },
 		PublicPool: pool, Types: cloud.NewTypes(), Endpoint: "http://ec2.example.net:8773", Pool: volumes}}

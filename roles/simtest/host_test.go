@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,12 +28,19 @@ type host struct {
 	row    cloud.Node
 	driver *guard
 	net    *netsim.Network
-	keep   string
+	clock  wallClock
+	keep   string // file of the kept plan, in a directory of its own
+
+	head    bool                        // of its zone
+	fault   func(op, port string) error // of its network; nil: none
+	full    bool                        // it can't keep its plan
+	removed bool                        // from the cloud
 
 	agent *node.Agent // nil: it is down
 	kill  func()
 
 	session *session    // nil: it takes no plan
+	left    []*session  // that the front end has not noticed the end of
 	taken   uint64      // newest revision that this life of the agent took
 	stale   []line      // what older sessions have not delivered
 	cut     atomic.Bool // nothing passes between it and the front end
@@ -63,6 +72,15 @@ func (s *session) Deliver(b plan.Batch) error {
 	defer s.mu.Unlock()
 	s.queue = append(s.queue, line{b.Rev, data})
 	return nil
+}
+
+// swap has the two next lines change places.
+func (s *session) swap() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) > 1 {
+		s.queue[0], s.queue[1] = s.queue[1], s.queue[0]
+	}
 }
 
 func (s *session) next() (l line, ok bool) {
@@ -115,6 +133,9 @@ func (h *host) nextCall() *report {
 
 // boot starts the agent, which begins with the plan it kept.
 func (h *host) boot() {
+	if h.removed {
+		return
+	}
 	workers := 1 // which one is first would be the scheduler's choice
 	if h.w.hasty {
 		workers = 4
@@ -125,6 +146,13 @@ func (h *host) boot() {
 		Image:  func(_ context.Context, hash string) (string, error) { return "/sim/" + hash, nil },
 		Report: func(ctx context.Context, s []plan.Status) error { return h.send(a)(ctx, s) },
 	})
+	if h.full { // what is kept can be read all the same
+		h.w.diskFails(h)
+		defer func() {
+			synctest.Wait()
+			h.w.diskFails(h)
+		}()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
@@ -167,6 +195,11 @@ func (h *host) hangUp() {
 		return
 	}
 	h.w.front.control.Leave(h.row.Name, h.session)
+	h.leave()
+}
+
+// leave takes what is left of the session.
+func (h *host) leave() {
 	for l, ok := h.session.next(); ok; l, ok = h.session.next() {
 		h.stale = append(h.stale, l)
 	}
@@ -180,6 +213,26 @@ func (h *host) dial() {
 	}
 	h.session = &session{}
 	h.w.front.control.Join(h.row.Name, h.session, true)
+}
+
+// dialAgain opens another session while the front end still has one, and takes
+// that for alive.
+func (h *host) dialAgain() {
+	if h.session == nil {
+		return
+	}
+	h.w.logf("%s has a second session", h.row.Name)
+	h.left = append(h.left, h.session)
+	h.leave()
+	h.dial()
+}
+
+// notice has the front end see the end of sessions that were left long ago.
+func (h *host) notice() {
+	for _, s := range h.left {
+		h.w.front.control.Leave(h.row.Name, s)
+	}
+	h.left = nil
 }
 
 // take hands a line to the agent, as roles.remote does: what it refuses ends
@@ -269,11 +322,14 @@ func (g *guard) Remove(ctx context.Context, id string) error {
 }
 
 func newHost(w *world, row cloud.Node, dir string) *host {
-	d, err := sim.New(sim.Options{Name: row.Name, Volumes: w.heads.volumes, Host: hyper.Host{CPUs: row.CPUs, MemoryMiB: row.MemoryMiB, DiskBytes: row.DiskGiB << 30}})
+	h := &host{w: w, row: row, net: netsim.New(), keep: filepath.Join(dir, row.Name, "plan.json")}
+	if err := os.Mkdir(filepath.Dir(h.keep), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	d, err := sim.New(sim.Options{Name: row.Name, Volumes: w.heads.volumes, Clock: h.clock.now, Host: hyper.Host{CPUs: row.CPUs, MemoryMiB: row.MemoryMiB, DiskBytes: row.DiskGiB << 30}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	h := &host{w: w, row: row, net: netsim.New(), keep: filepath.Join(dir, row.Name+".json")}
 	h.driver = &guard{Driver: d, h: h, removed: map[string]uint64{}}
 	return h
 }

@@ -1,8 +1,6 @@
 package simtest
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,9 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	netsim "eucad/net/sim"
 	"eucad/roles/control"
-	"eucad/roles/plan"
+	"eucad/store"
 	"eucad/store/cloud"
 )
 
@@ -35,6 +32,8 @@ const (
 	slowSeeds  = 200              // with EUCAD_SLOW
 	leaseEvery = 3 * time.Second  // as in roles
 	settled    = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
+	launchTime = 10 * time.Minute // as in roles/control
+	longWait   = 12 * time.Minute // in which deadlines pass
 )
 
 func TestMain(m *testing.M) {
@@ -83,6 +82,7 @@ type world struct {
 	file   string
 	mu     sync.Mutex // of front, for hosts' signs of life
 	front  *frontEnd
+	clock  wallClock // of the front end
 	heads  *heads
 	hosts  []*host
 	zones  []string // that have hosts
@@ -97,6 +97,7 @@ type world struct {
 	calm   bool         // nothing fails any more
 	start  time.Time
 	broken bool
+	stays  map[string]stay // by instance
 }
 
 type lateReport struct {
@@ -107,9 +108,10 @@ type lateReport struct {
 func newWorld(t *testing.T, seed uint64, dir string) *world {
 	w := &world{t: t, seed: seed, file: dir + "/eucad.db", start: time.Now()}
 	w.throw()
+	w.stays = map[string]stay{}
 	w.network, w.hasty, w.heads = seed/2%2 == 1, seed%4 == 0, newHeads(seed)
 	w.openFrontEnd()
-	w.client = &client{w: w, tokens: map[string]string{}}
+	w.client = &client{w: w, tokens: map[string]string{}, asked: map[string]string{}}
 	var rows []cloud.Node
 	for n := range 3 + w.rand.IntN(4) {
 		row := cloud.Node{Name: fmt.Sprint("n", n), Zone: zones[n%(2+int(seed%2))], Arch: "x86_64", Kind: "sim", Seen: time.Now(),
@@ -121,6 +123,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	w.front.addNodes(rows)
 	for _, h := range w.hosts {
 		if w.heads.of(h.row.Zone) == nil {
+			h.head = true // see addNodes
 			w.zones = append(w.zones, h.row.Zone)
 			w.heads.start(h.row.Zone)
 		}
@@ -137,7 +140,7 @@ func (w *world) openFrontEnd() {
 	if w.network {
 		volumes = cloud.PoolNetwork
 	}
-	f := openFrontEnd(w.t, w.file, pool, 2, volumes, w.heads)
+	f := openFrontEnd(w.t, w.file, pool, 2, volumes, w.heads, store.WithClock(w.clock.now))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.front = f
@@ -172,21 +175,27 @@ func (w *world) play(steps int) {
 		}
 	}
 	for _, h := range w.hosts {
-		h.cut.Store(false)
-		h.alone.Store(false)
-		h.driver.FailStarts(0, nil)
-		h.driver.SetDelays(time.Second, time.Second)
-		if h.agent == nil {
-			h.boot()
-		}
+		w.addNode(h)
+		h.mend()
 	}
+	w.settle()
+	w.checkEnd()
+	w.client.endAll()
+	w.settle()
+	w.checkEmpty()
+	w.client.launchAnew()
+	w.settle()
+	w.checkEnd()
+}
+
+// settle lets everything come to its end.
+func (w *world) settle() {
 	for end, tick := time.Now().Add(settled), 100*time.Millisecond; time.Now().Before(end); tick = min(tick*5/4, 10*time.Second) {
 		time.Sleep(tick)
 		w.carry()
 		synctest.Wait()
 	}
 	w.check()
-	w.checkEnd()
 }
 
 func (w *world) end() {
@@ -240,11 +249,27 @@ func (w *world) step() {
 	case n < 74:
 		w.restartFrontEnd()
 	case n < 75:
-		w.pass(time.Minute)
+		w.pass([]time.Duration{time.Minute, longWait}[w.rand.IntN(2)])
 	case n < 78 && w.network:
 		w.headFails(w.zones[w.rand.IntN(len(w.zones))])
 	case n < 80 && w.network:
 		w.pass(w.upTo(90 * time.Second))
+	case n < 83:
+		w.setClock(h)
+	case n < 87:
+		w.networkFails(h)
+	case n < 90:
+		w.diskFails(h)
+	case n < 92:
+		h.dialAgain()
+	case n < 94:
+		w.cordon(h)
+	case n < 96:
+		w.removeNode(h)
+	case n < 98:
+		w.addNode(h)
+	case n < 100:
+		w.client.cutOff()
 	}
 	w.rest()
 	w.carry()
@@ -273,172 +298,10 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
-// headFails breaks something about a head, or mends it.
-func (w *world) headFails(zone string) {
-	switch n := w.rand.IntN(6); {
-	case n == 0:
-		w.heads.mu.Lock()
-		w.heads.cut = !w.heads.cut
-		w.logf("heads cut off from the front end: %v", w.heads.cut)
-		w.heads.mu.Unlock()
-	case n == 1:
-		err := []error{nil, errors.New("simulated failure of the volume server")}[w.rand.IntN(2)]
-		w.heads.volumes.SetDown(err)
-		w.logf("volume server down: %v", err)
-	case n == 2 && w.heads.of(zone) != nil:
-		w.heads.stop(zone)
-		w.logf("head of %s is down", zone)
-	default:
-		w.heads.start(zone)
-		w.logf("head of %s starts", zone)
-	}
-}
-
 func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rand.Int64N(int64(d))) }
-
-// guestEnds has a guest power itself off, or die.
-func (w *world) guestEnds(h *host) {
-	all, err := h.driver.List(context.Background())
-	if err != nil || len(all) == 0 {
-		return
-	}
-	id := all[w.rand.IntN(len(all))].ID
-	how := h.driver.ShutDown
-	if w.rand.IntN(3) == 0 {
-		how = h.driver.Crash
-	}
-	w.logf("guest %s ends by itself: %v", id, how(id))
-}
-
-// crashAgent ends the process of a host or, when all is set, the host itself.
-func (w *world) crashAgent(h *host, all bool) {
-	if h.agent == nil {
-		return
-	}
-	w.logf("%s crashes, the host too: %v", h.row.Name, all)
-	h.kill()
-	h.hangUp()
-	if all {
-		if err := h.driver.RebootHost(); err != nil {
-			w.t.Fatal(err)
-		}
-		h.net = netsim.New()
-	}
-	if w.rand.IntN(2) == 0 {
-		h.boot()
-	}
-}
-
-// restartFrontEnd ends the front end and makes it anew on its store.
-func (w *world) restartFrontEnd() {
-	w.logf("front end restarts")
-	w.front.end()
-	for _, h := range w.hosts {
-		h.session, h.stale = nil, nil
-	}
-	w.late = nil // calls of the old process are over
-	w.openFrontEnd()
-}
 
 // chance is true once in n times, while things may fail.
 func (w *world) chance(n int) bool { return !w.calm && w.rand.IntN(n) == 0 }
-
-// carry moves messages along: some, none, or all that wait.
-func (w *world) carry() {
-	defer w.throw()
-	for _, h := range w.hosts {
-		w.throw()
-		if h.agent == nil || h.cut.Load() {
-			w.lost(h)
-			continue
-		}
-		if h.session == nil && !w.chance(4) {
-			h.dial()
-		}
-		for h.session != nil && !w.chance(3) {
-			if w.chance(40) {
-				w.logf("session of %s breaks", h.row.Name)
-				h.hangUp()
-				break
-			}
-			l, ok := h.session.next()
-			if !ok {
-				break
-			}
-			h.take(l)
-			w.rest()
-			if w.chance(30) && h.session != nil {
-				h.take(l) // twice
-				w.rest()
-			}
-		}
-		for len(h.stale) > 0 && !w.chance(2) {
-			h.late(h.stale[0])
-			h.stale = h.stale[1:]
-			w.rest()
-		}
-		for !w.chance(3) {
-			r := h.nextCall()
-			if r == nil {
-				break
-			}
-			w.report(h, r)
-			w.rest()
-		}
-	}
-	w.throw()
-	for len(w.late) > 0 && !w.chance(2) {
-		n := w.rand.IntN(len(w.late))
-		l := w.late[n]
-		w.late = append(w.late[:n], w.late[n+1:]...)
-		w.deliver(l.h, l.data)
-		w.rest()
-	}
-}
-
-// lost is what becomes of the calls of a host that doesn't reach the front end,
-// and of its session.
-func (w *world) lost(h *host) {
-	if w.chance(10) {
-		h.hangUp()
-	}
-	if h.cut.Load() && w.chance(3) {
-		if r := h.nextCall(); r != nil {
-			r.done <- errors.New("the front end is not in reach")
-		}
-	}
-}
-
-// report brings a call of an agent's to the front end: or not, or more than once.
-func (w *world) report(h *host, r *report) {
-	switch {
-	case w.chance(10):
-		r.done <- errors.New("the call is lost")
-		return
-	case w.chance(10):
-		w.late = append(w.late, lateReport{h, r.data})
-		r.done <- errors.New("no answer; the call is still under way")
-		return
-	case w.chance(10):
-		w.late = append(w.late, lateReport{h, r.data})
-	}
-	err := w.deliver(h, r.data)
-	if w.chance(10) {
-		err = errors.New("the answer is lost")
-	}
-	r.done <- err
-}
-
-func (w *world) deliver(h *host, data []byte) error {
-	var all []plan.Status
-	if err := json.Unmarshal(data, &all); err != nil {
-		w.t.Fatal(err)
-	}
-	for _, s := range all {
-		w.logf("%s reports %s %s boot %d ended %v %s", h.row.Name, s.ID, s.State, s.Boot, s.Ended, s.Err)
-	}
-	return w.front.control.ReportFrom(context.Background(), h.row.Name, all)
-}
 
 func (w *world) logf(format string, args ...any) {
 	if *seed != 0 {

@@ -30,12 +30,6 @@ type Fence struct {
 	Lift   bool   `json:",omitempty"` // the node gets leases again, and the head has not been told yet
 }
 
-// Turn makes a newer Fence of f. The time only sees to it that a node which is
-// forgotten, or a store that is restored, does not begin again with old numbers.
-func (f *Fence) Turn(on bool, now time.Time) {
-	*f = Fence{Number: max(f.Number+1, uint64(now.UnixMilli())), On: on, Lift: !on}
-}
-
 // A Capacity is how much a host has.
 type Capacity struct {
 	CPUs      int
