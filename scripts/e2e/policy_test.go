@@ -10,6 +10,7 @@ import (
 // Policies place instances as they say, on nodes of one size with room for two
 // each: three instances, then the second one goes, then two more come.
 func TestPolicies(t *testing.T) {
+	t.Parallel()
 	for policy, want := range map[string]struct{ nodes, asleep string }{
 		"spread":     {"n1 n2 n3 n2 n4", ""},   // the emptiest
 		"roundrobin": {"n1 n2 n3 n4 n1", ""},   // the next by name
