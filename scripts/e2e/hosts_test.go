@@ -11,6 +11,7 @@ import (
 // instances. Only the first has the public network; what guests say to each
 // other is encrypted between the machines.
 func TestSecondHost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "pair")
 	h, n := l.front("first"), l.host("second")
 

@@ -13,6 +13,7 @@ import (
 // only the head. Instances in both reach each other by private, and the outside
 // reaches them by public address.
 func TestZones(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "zones")
 	front, outside := l.front("front"), l.host("outside")
 	if got := front.ec2("describe-availability-zones", "--query", "AvailabilityZones[].ZoneName"); got != "az1\taz2" {
