@@ -183,11 +183,11 @@ func (h *host) openReal(c Config, o hostOptions) (fabric.Network, error) {
 	return h.fabric, err
 }
 
-// openSim opens simulated machines, which the host's directory keeps, and a
+// openSim opens simulated machines, which start again with the process, and a
 // network that moves no packet.
 func (h *host) openSim(o hostOptions) (fabric.Network, error) {
 	if o.machines {
-		d, err := sim.New(sim.Options{Name: h.name, Dir: h.dir})
+		d, err := sim.New(sim.Options{Name: h.name})
 		if err != nil {
 			return nil, err
 		}
