@@ -147,6 +147,24 @@ func (c *simCloud) await(id, state string) {
 	}
 }
 
+// A second eucad in the same directory writes nothing into the first one's
+// store: that one's nodes would miss what it wrote next.
+func TestOneInADirectory(t *testing.T) {
+	c := newCloud(t)
+	before := c.eucad("node", "list", "--json")
+	for _, args := range [][]string{
+		{"--role", "all", "--hypervisor", "sim", "--listen", "127.0.0.1:0", "--sim-nodes", "3"},
+		{"purge", "--yes"},
+	} {
+		if _, err := c.try(args...); err == nil || !strings.Contains(err.Error(), "another eucad runs in "+c.dir) {
+			t.Errorf("eucad %s: %v", strings.Join(args, " "), err)
+		}
+	}
+	if after := c.eucad("node", "list", "--json"); strings.Count(after, `"name"`) != 1 {
+		t.Errorf("nodes before: %s\nand after: %s", before, after)
+	}
+}
+
 // A cloud on the simulator is a whole one, and lasts.
 func TestSimulatedCloud(t *testing.T) {
 	c := newCloud(t, "--sim-zones", "2", "--sim-nodes", "2")

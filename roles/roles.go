@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"strings"
 
@@ -100,25 +102,34 @@ func Run(ctx context.Context, c Config) error {
 	case c.SimPool == cloud.PoolNetwork && (c.Hypervisor != "sim" || strings.Join(c.Roles, ",") != "all"):
 		return errors.New("--sim-pool network is for --role all --hypervisor sim only: real guests have their disks on their node in this version")
 	}
-	switch roles := strings.Join(c.Roles, ","); roles {
-	case "all":
-	case "frontend":
-		return runFrontEnd(ctx, c)
-	case "node", "cluster", "cluster,node", "node,cluster":
+	var play func(context.Context, Config) error
+	switch roles := strings.Join(c.Roles, ","); {
+	case roles == "all" && c.Hypervisor == "libvirt":
+		play = runHost
+	case roles == "all" && c.Hypervisor == "sim":
+		play = runSim
+	case roles == "all":
+		return fmt.Errorf("--hypervisor is libvirt or sim, not %q", c.Hypervisor)
+	case roles == "frontend":
+		play = runFrontEnd
+	case roles == "node", roles == "cluster", roles == "cluster,node", roles == "node,cluster":
 		if c.PeerListen == "" {
 			c.PeerListen = "0.0.0.0:8774"
 		}
-		return runRemote(ctx, c)
+		play = runRemote
 	default:
 		return fmt.Errorf("--role is all, frontend, cluster, node, or cluster,node; not %s", roles)
 	}
-	switch c.Hypervisor {
-	case "libvirt":
-		return runHost(ctx, c)
-	case "sim":
-		return runSim(ctx, c)
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("--hypervisor is libvirt or sim, not %q", c.Hypervisor)
+	defer lock.Close()
+	err = play(ctx, c)
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && c.Hypervisor != "sim" {
+		return fmt.Errorf("%w: guests and their networks need the superuser; run eucad by sudo, or without guests by --hypervisor sim", err)
+	}
+	return err
 }
 
 // zones returns the names of n zones: "eucad-1a", "eucad-1b", ….
