@@ -176,6 +176,14 @@ func TestSimulatedCloud(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, bad := range [][]string{
+		{"--name", "x"}, {"--name", "semi;colon"}, {"--name", "other", "--arch", "z80"}, {"--name", "other", "--kind", "floppy"},
+		{"--name", "other", "--kernel", strings.TrimSpace(out)}, {"--name", "other", "--description", strings.Repeat("x", 256)}, {"--name", "any"},
+	} {
+		if out, err := c.try(append([]string{"image", "import", disk}, bad...)...); err == nil {
+			t.Errorf("eucad image import %q: %s", bad, out)
+		}
+	}
 	run := "Action=RunInstances&InstanceType=t2.nano&MinCount=1&MaxCount=1&ClientToken=one&ImageId=" + strings.TrimSpace(out)
 	_, first := c.ec2(run)
 	m := instanceID.FindStringSubmatch(first)
