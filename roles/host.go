@@ -24,7 +24,9 @@ import (
 	"eucad/hyper"
 	"eucad/hyper/disk"
 	"eucad/hyper/libvirt"
+	"eucad/hyper/sim"
 	"eucad/net/fabric"
+	netsim "eucad/net/sim"
 	"eucad/roles/cluster"
 	"eucad/roles/frontend"
 	"eucad/roles/node"
@@ -43,9 +45,15 @@ const (
 type host struct {
 	name   string
 	dir    string // "node" below Config.Dir
-	driver *libvirt.Driver
+	driver driver // nil: it runs no guests
 	fabric *fabric.Fabric
 	agent  *node.Agent
+}
+
+// A driver of guests, real or simulated.
+type driver interface {
+	hyper.Driver
+	Close() error
 }
 
 // runHost plays all roles on this machine, with real guests.
@@ -134,16 +142,37 @@ func (h *host) open(c Config, o hostOptions) (err error) {
 			return err
 		}
 	}
-	var driver hyper.Driver
+	no := node.Options{Name: h.name, Dir: h.dir, Report: o.report, Image: o.image, Leased: o.leased, Hosts: o.wire.follow}
+	if c.Hypervisor == "sim" {
+		no.Network, err = h.openSim(o)
+	} else {
+		no.Network, err = h.openReal(c, o)
+	}
+	if err != nil {
+		return errors.Join(err, h.close())
+	}
+	if h.driver != nil {
+		no.Driver = h.driver
+	}
+	if o.keep != "" {
+		no.Keep = filepath.Join(h.dir, o.keep)
+	}
+	h.agent = node.New(no)
+	return nil
+}
+
+// openReal opens libvirt, and the network of this machine.
+func (h *host) openReal(c Config, o hostOptions) (fabric.Network, error) {
 	if o.machines {
-		if h.driver, err = libvirt.New(libvirt.Options{Dir: h.dir, Socket: c.Libvirt, LogDir: c.LibvirtLogs}); err != nil {
-			return err
+		d, err := libvirt.New(libvirt.Options{Dir: h.dir, Socket: c.Libvirt, LogDir: c.LibvirtLogs})
+		if err != nil {
+			return nil, err
 		}
-		driver = h.driver
+		h.driver = d
 	}
 	metadata, err := h.metadata()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.fabric, err = fabric.New(fabric.Options{
 		Dir: h.dir, PublicPrefix: c.PublicRange, PublicInterface: c.PublicInterface,
@@ -151,15 +180,20 @@ func (h *host) open(c Config, o hostOptions) (err error) {
 		Metadata: metadata, ConnContext: imds.NewServer(metadata).ConnContext,
 		HostPorts: apiPort(c.Listen),
 	})
-	if err != nil {
-		return errors.Join(err, h.close())
+	return h.fabric, err
+}
+
+// openSim opens simulated machines, which the host's directory keeps, and a
+// network that moves no packet.
+func (h *host) openSim(o hostOptions) (fabric.Network, error) {
+	if o.machines {
+		d, err := sim.New(sim.Options{Name: h.name, Dir: h.dir})
+		if err != nil {
+			return nil, err
+		}
+		h.driver = d
 	}
-	no := node.Options{Name: h.name, Driver: driver, Network: h.fabric, Dir: h.dir, Report: o.report, Image: o.image, Leased: o.leased, Hosts: o.wire.follow}
-	if o.keep != "" {
-		no.Keep = filepath.Join(h.dir, o.keep)
-	}
-	h.agent = node.New(no)
-	return nil
+	return netsim.New(), nil
 }
 
 // peerAddr returns where other hosts reach the front end's own one: nowhere, as

@@ -246,17 +246,19 @@ func (r *remote) console(w http.ResponseWriter, req *http.Request) {
 }
 
 // follow takes the plan as it changes, until ctx ends. What is refused is
-// logged, and asked for again: the whole plan comes with each new stream.
+// logged on both sides, and asked for again: the whole plan comes with each new
+// stream.
 func (r *remote) follow(ctx context.Context) error {
 	for wait := retryMin; ; {
 		start := time.Now()
+		var refused error
 		err := r.up.Watch(ctx, plan.PlanPath, "", func(_ string, data json.RawMessage) error {
 			var m plan.Message
 			if err := json.Unmarshal(data, &m); err != nil {
 				return err
 			}
-			if err := r.host.agent.Take(m); err != nil {
-				return err
+			if refused = r.host.agent.Take(m); refused != nil {
+				return refused
 			}
 			if m.Hosts != nil {
 				r.know(r.host.agent.Hosts())
@@ -271,6 +273,11 @@ func (r *remote) follow(ctx context.Context) error {
 			wait = retryMin
 		}
 		slog.Error("the plan does not come", "err", err)
+		if refused != nil {
+			if err := r.up.Call(ctx, "POST", plan.RefusedPath, plan.Refused{Why: refused.Error()}, nil); err != nil {
+				slog.Debug("the front end does not hear that its plan was refused", "err", err)
+			}
+		}
 		if !pause(ctx, wait) {
 			return nil
 		}

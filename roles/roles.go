@@ -100,6 +100,9 @@ func Run(ctx context.Context, c Config) error {
 	case c.SimPool == cloud.PoolNetwork && (c.Hypervisor != "sim" || strings.Join(c.Roles, ",") != "all"):
 		return errors.New("--sim-pool network is for --role all --hypervisor sim only: real guests have their disks on their node in this version")
 	}
+	if c.Hypervisor != "libvirt" && c.Hypervisor != "sim" {
+		return fmt.Errorf("--hypervisor is libvirt or sim, not %q", c.Hypervisor)
+	}
 	switch roles := strings.Join(c.Roles, ","); roles {
 	case "all":
 	case "frontend":
@@ -112,13 +115,10 @@ func Run(ctx context.Context, c Config) error {
 	default:
 		return fmt.Errorf("--role is all, frontend, cluster, node, or cluster,node; not %s", roles)
 	}
-	switch c.Hypervisor {
-	case "libvirt":
-		return runHost(ctx, c)
-	case "sim":
+	if c.Hypervisor == "sim" {
 		return runSim(ctx, c)
 	}
-	return fmt.Errorf("--hypervisor is libvirt or sim, not %q", c.Hypervisor)
+	return runHost(ctx, c)
 }
 
 // zones returns the names of n zones: "eucad-1a", "eucad-1b", ….

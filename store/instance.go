@@ -105,6 +105,12 @@ func (rx Rx) Use(ctx context.Context) (map[string]cloud.Use, error) {
 	return use, rows.Err()
 }
 
+// VpcsWithInstances returns the VPCs with an interface of an instance that
+// holds its node.
+func (rx Rx) VpcsWithInstances(ctx context.Context) ([]string, error) {
+	return rx.strings(ctx, `SELECT DISTINCT n.vpc_id FROM interface n JOIN instance i ON i.id = n.instance_id WHERE i.cpus > 0`)
+}
+
 // A Place is where an instance is.
 type Place struct{ ID, Node string }
 

@@ -17,6 +17,7 @@ var actions = map[string]query.Action[*Server]{
 	"DeregisterImage":                            query.Handle((*Server).deregisterImage),
 	"DescribeAccountAttributes":                  query.Handle((*Server).describeAccountAttributes),
 	"DescribeAddresses":                          query.Handle((*Server).describeAddresses),
+	"DescribeAddressesAttribute":                 query.Handle((*Server).describeAddressesAttribute),
 	"DescribeAvailabilityZones":                  query.Handle((*Server).describeAvailabilityZones),
 	"DescribeDhcpOptions":                        query.Handle((*Server).describeDhcpOptions),
 	"DescribeImageAttribute":                     query.Handle((*Server).describeImageAttribute),

@@ -20,6 +20,29 @@ func elasticIP(ctx context.Context, rx store.Rx, account, id string) (cloud.Addr
 	return a, err
 }
 
+// elasticIPs returns the caller's Elastic IPs with these allocation ids and
+// addresses, each of which must exist, or all when none is given.
+func elasticIPs(ctx context.Context, rx store.Rx, ids, ips []string) (list []cloud.Address, err error) {
+	for _, id := range ids {
+		a, err := elasticIP(ctx, rx, account(ctx), id)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	for _, ip := range ips {
+		a, err := addressByIP(ctx, rx, ip)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	if len(ids)+len(ips) == 0 {
+		list, err = rx.Addresses(ctx, account(ctx))
+	}
+	return keep(list, func(a cloud.Address) bool { return !a.Auto }), err
+}
+
 // findAddress returns the Elastic IP that a request names by its allocation id
 // or, in the way of EC2's early days, by the address itself.
 func findAddress(ctx context.Context, rx store.Rx, allocation, ip *string) (cloud.Address, error) {
@@ -143,26 +166,9 @@ func (s *Server) describeAddresses(ctx context.Context, in *wire.DescribeAddress
 	}
 	subnets := map[string]string{} // by interface
 	list, _, err := choose(ctx, s.DB, sel, s.addressFilters(), addressID, func(rx store.Rx) (list []cloud.Address, err error) {
-		for _, id := range in.AllocationIds {
-			a, err := elasticIP(ctx, rx, account(ctx), id)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, a)
+		if list, err = elasticIPs(ctx, rx, in.AllocationIds, in.PublicIps); err != nil {
+			return nil, err
 		}
-		for _, ip := range in.PublicIps {
-			a, err := addressByIP(ctx, rx, ip)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, a)
-		}
-		if len(in.AllocationIds)+len(in.PublicIps) == 0 {
-			if list, err = rx.Addresses(ctx, account(ctx)); err != nil {
-				return nil, err
-			}
-		}
-		list = keep(list, func(a cloud.Address) bool { return !a.Auto })
 		for i := range list {
 			if list[i].InterfaceID == "" {
 				continue

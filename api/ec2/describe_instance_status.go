@@ -72,6 +72,7 @@ func reachability(it *instanceItem) []string { _, r := statusOf(it); return some
 var statusFilters = query.Fields[*instanceItem]{
 	"attached-ebs-status.status":   none,
 	"availability-zone":            instanceFilters["availability-zone"],
+	"availability-zone-id":         instanceFilters["availability-zone-id"],
 	"event.code":                   none,
 	"event.description":            none,
 	"event.instance-event-id":      none,

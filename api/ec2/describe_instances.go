@@ -2,9 +2,12 @@ package ec2
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"eucad/api/ec2/wire"
 	"eucad/api/query"
+	"eucad/store"
 	"eucad/store/cloud"
 )
 
@@ -13,7 +16,11 @@ func (s *Server) describeInstances(ctx context.Context, in *wire.DescribeInstanc
 	if len(in.InstanceIds) > 0 && in.MaxResults != nil {
 		return nil, cloud.Faultf("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
 	}
-	match, err := query.Compile(wire.Filters(in.Filters), instanceFilters, (*instanceItem).tagMap)
+	fields, err := s.instanceFields(ctx, in.Filters)
+	if err != nil {
+		return nil, err
+	}
+	match, err := query.Compile(wire.Filters(in.Filters), fields, (*instanceItem).tagMap)
 	if err != nil {
 		return nil, err
 	}
@@ -27,6 +34,24 @@ func (s *Server) describeInstances(ctx context.Context, in *wire.DescribeInstanc
 		return nil, err
 	}
 	return &instancesAnswer{page, next}, nil
+}
+
+// instanceFields returns the filters of a call: those by tags of interfaces,
+// which no view holds, read them when they are asked for.
+func (s *Server) instanceFields(ctx context.Context, filters []wire.Filter) (query.Fields[*instanceItem], error) {
+	const byKey, byValue = "network-interface.tag-key", "network-interface.tag-value"
+	if !slices.ContainsFunc(filters, func(f wire.Filter) bool { return query.Val(f.Name) == byKey || query.Val(f.Name) == byValue }) {
+		return instanceFilters, nil
+	}
+	var tags map[string][]cloud.Tag
+	err := s.DB.Read(ctx, func(rx store.Rx) (err error) {
+		tags, err = rx.TagsByResource(ctx, account(ctx), "eni-")
+		return err
+	})
+	fields := maps.Clone(instanceFilters)
+	fields[byKey] = ofNICs(func(n *nic) []string { return each(tags[n.ID], func(t *cloud.Tag) string { return t.Key }) })
+	fields[byValue] = ofNICs(func(n *nic) []string { return each(tags[n.ID], func(t *cloud.Tag) string { return t.Value }) })
+	return fields, err
 }
 
 func (it *instanceItem) pageKey() string           { return it.key }

@@ -134,7 +134,7 @@ func wireImageMappings(ms []cloud.ImageMapping) []wire.BlockDeviceMapping {
 			out[i].NoDevice = query.Ptr("")
 		case m.Virtual == "":
 			out[i].Ebs = &wire.EbsBlockDevice{SnapshotId: opt(m.SnapshotID), VolumeSize: &m.SizeGiB, VolumeType: opt(m.VolumeType),
-				DeleteOnTermination: &m.DeleteOnTermination, Encrypted: query.Ptr(false)}
+				Iops: opt(m.IOPS), Throughput: opt(m.Throughput), DeleteOnTermination: &m.DeleteOnTermination, Encrypted: query.Ptr(false)}
 		}
 	}
 	return out

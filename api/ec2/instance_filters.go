@@ -103,6 +103,33 @@ func ofAddresses(get func(*cloud.Address) string) func(*instanceItem) []string {
 	return ofNICs(func(n *nic) []string { return each(n.addresses, get) })
 }
 
+// ofElastic makes a filter of what Elastic IPs have, and the addresses that
+// instances get by themselves have not.
+func ofElastic(get func(*cloud.Address) string) func(*instanceItem) []string {
+	return ofAddresses(func(a *cloud.Address) string {
+		if a.Auto {
+			return ""
+		}
+		return get(a)
+	})
+}
+
+// publicNames returns the DNS names of the public addresses of all interfaces.
+func publicNames(it *instanceItem) []string {
+	return ofAddresses(func(a *cloud.Address) string { return cloud.PublicName(a.IP, it.cfg.Region, it.cfg.Domain) })(it)
+}
+
+// privateNames returns the DNS names of the private addresses of all interfaces.
+func privateNames(it *instanceItem) []string {
+	return ofNICs(func(n *nic) []string {
+		out := []string{n.privateName}
+		for _, ip := range n.Secondary {
+			out = append(out, cloud.PrivateName(ip, it.cfg.Region))
+		}
+		return out
+	})(it)
+}
+
 func addressOwner(a *cloud.Address) string {
 	if a.Auto {
 		return "amazon"
@@ -117,39 +144,45 @@ func publicIPs(n *nic) []string {
 // instanceFilters are EC2's filters for instances. Those of things that
 // instances here never have (spot requests, Outposts, …) match nothing.
 var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
-	"affinity":                            none,
-	"architecture":                        func(it *instanceItem) []string { return one(it.Arch) },
-	"availability-zone":                   func(it *instanceItem) []string { return one(it.Zone) },
-	"boot-mode":                           func(it *instanceItem) []string { return one(bootMode(it.UEFI)) },
-	"capacity-reservation-id":             none,
-	"client-token":                        func(it *instanceItem) []string { return one(it.ClientToken) },
-	"current-instance-boot-mode":          func(it *instanceItem) []string { return one(bootMode(it.UEFI)) },
-	"ebs-optimized":                       func(it *instanceItem) []string { return yesNo(it.EbsOptimized) },
-	"ena-support":                         func(it *instanceItem) []string { return yesNo(it.EnaSupport) },
-	"enclave-options.enabled":             constant("false"),
-	"hibernation-options.configured":      constant("false"),
-	"host-id":                             none,
-	"hypervisor":                          func(it *instanceItem) []string { return one(it.Hypervisor) },
-	"iam-instance-profile.arn":            none,
-	"iam-instance-profile.id":             none,
-	"iam-instance-profile.name":           none,
-	"image-id":                            func(it *instanceItem) []string { return one(it.ImageID) },
-	"instance-id":                         func(it *instanceItem) []string { return one(it.ID) },
-	"instance-lifecycle":                  none,
-	"instance-state-code":                 func(it *instanceItem) []string { return number(it.State.Code()) },
-	"instance-state-name":                 func(it *instanceItem) []string { return one(string(it.State)) },
-	"instance-type":                       func(it *instanceItem) []string { return one(it.Type) },
-	"kernel-id":                           func(it *instanceItem) []string { return some(it.KernelID) },
-	"key-name":                            func(it *instanceItem) []string { return some(it.KeyName) },
-	"launch-index":                        func(it *instanceItem) []string { return number(it.LaunchIndex) },
-	"launch-time":                         func(it *instanceItem) []string { return instant(it.Launched) },
-	"maintenance-options.auto-recovery":   func(it *instanceItem) []string { return one(*wireMaintenance(it.NoAutoRecovery).AutoRecovery) },
-	"metadata-options.http-endpoint":      func(it *instanceItem) []string { return one(it.Metadata.Endpoint) },
-	"metadata-options.http-protocol-ipv4": func(it *instanceItem) []string { return one(it.Metadata.Endpoint) },
-	"metadata-options.http-protocol-ipv6": func(it *instanceItem) []string { return one(it.Metadata.IPv6) },
+	"affinity":                none,
+	"architecture":            func(it *instanceItem) []string { return one(it.Arch) },
+	"availability-zone":       func(it *instanceItem) []string { return one(it.Zone) },
+	"availability-zone-id":    func(it *instanceItem) []string { return one(cloud.ZoneID(it.cfg.Region, it.Zone)) },
+	"boot-mode":               func(it *instanceItem) []string { return one(bootMode(it.UEFI)) },
+	"capacity-reservation-id": none,
+	"capacity-reservation-specification.capacity-reservation-preference":                                     constant("open"),
+	"capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id":                 none,
+	"capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn": none,
+	"client-token":                                    func(it *instanceItem) []string { return one(it.ClientToken) },
+	"current-instance-boot-mode":                      func(it *instanceItem) []string { return one(bootMode(it.UEFI)) },
+	"ebs-optimized":                                   func(it *instanceItem) []string { return yesNo(it.EbsOptimized) },
+	"ena-support":                                     func(it *instanceItem) []string { return yesNo(it.EnaSupport) },
+	"enclave-options.enabled":                         constant("false"),
+	"hibernation-options.configured":                  constant("false"),
+	"host-id":                                         none,
+	"hypervisor":                                      func(it *instanceItem) []string { return one(it.Hypervisor) },
+	"iam-instance-profile.arn":                        none,
+	"iam-instance-profile.id":                         none,
+	"iam-instance-profile.name":                       none,
+	"image-id":                                        func(it *instanceItem) []string { return one(it.ImageID) },
+	"instance-id":                                     func(it *instanceItem) []string { return one(it.ID) },
+	"instance-lifecycle":                              none,
+	"instance-state-code":                             func(it *instanceItem) []string { return number(it.State.Code()) },
+	"instance-state-name":                             func(it *instanceItem) []string { return one(string(it.State)) },
+	"instance-type":                                   func(it *instanceItem) []string { return one(it.Type) },
+	"kernel-id":                                       func(it *instanceItem) []string { return some(it.KernelID) },
+	"ipv6-address":                                    none,
+	"key-name":                                        func(it *instanceItem) []string { return some(it.KeyName) },
+	"launch-index":                                    func(it *instanceItem) []string { return number(it.LaunchIndex) },
+	"launch-time":                                     func(it *instanceItem) []string { return instant(it.Launched) },
+	"maintenance-options.auto-recovery":               func(it *instanceItem) []string { return one(*wireMaintenance(it.NoAutoRecovery).AutoRecovery) },
+	"metadata-options.http-endpoint":                  func(it *instanceItem) []string { return one(it.Metadata.Endpoint) },
+	"metadata-options.http-protocol-ipv4":             func(it *instanceItem) []string { return one(it.Metadata.Endpoint) },
+	"metadata-options.http-protocol-ipv6":             func(it *instanceItem) []string { return one(it.Metadata.IPv6) },
 	"metadata-options.http-put-response-hop-limit":    func(it *instanceItem) []string { return number(it.Metadata.HopLimit) },
 	"metadata-options.http-tokens":                    func(it *instanceItem) []string { return one(it.Metadata.Tokens) },
 	"metadata-options.instance-metadata-tags":         func(it *instanceItem) []string { return one(it.Metadata.Tags) },
+	"metadata-options.state":                          constant("applied"),
 	"monitoring-state":                                func(it *instanceItem) []string { return one(*wireMonitoring(it.Monitoring).State) },
 	"network-performance-options.bandwidth-weighting": constant("default"),
 	"operator.managed":                                constant("false"),
@@ -201,52 +234,57 @@ var instanceFilters = join(nicFilters, query.Fields[*instanceItem]{
 
 // nicFilters are those of an instance's network interfaces.
 var nicFilters = query.Fields[*instanceItem]{
-	"network-interface.addresses.association.allocation-id":  ofAddresses(func(a *cloud.Address) string { return a.ID }),
-	"network-interface.addresses.association.association-id": ofAddresses(func(a *cloud.Address) string { return a.AssociationID }),
-	"network-interface.addresses.association.carrier-ip":     none,
-	"network-interface.addresses.association.ip-owner-id":    ofAddresses(addressOwner),
-	"network-interface.addresses.association.public-ip":      ofNICs(publicIPs),
-	"network-interface.addresses.primary":                    ofNICs(primaries),
-	"network-interface.addresses.private-ip-address":         ofNICs(privateIPs),
-	"network-interface.association.allocation-id":            ofAddresses(func(a *cloud.Address) string { return a.ID }),
-	"network-interface.association.association-id":           ofAddresses(func(a *cloud.Address) string { return a.AssociationID }),
-	"network-interface.association.carrier-ip":               none,
-	"network-interface.association.customer-owned-ip":        none,
-	"network-interface.association.ip-owner-id":              ofAddresses(addressOwner),
-	"network-interface.association.public-ip":                ofNICs(publicIPs),
-	"network-interface.attachment.attach-time":               ofNICs(func(n *nic) []string { return instant(n.Attached) }),
-	"network-interface.attachment.attachment-id":             ofNICs(func(n *nic) []string { return one(n.AttachmentID) }),
-	"network-interface.attachment.delete-on-termination":     ofNICs(func(n *nic) []string { return yesNo(n.DeleteOnTermination) }),
-	"network-interface.attachment.device-index":              ofNICs(func(n *nic) []string { return number(n.DeviceIndex) }),
-	"network-interface.attachment.instance-id":               ofNICs(func(n *nic) []string { return one(n.InstanceID) }),
-	"network-interface.attachment.instance-owner-id":         ofNICs(func(n *nic) []string { return one(n.AccountID) }),
-	"network-interface.attachment.status":                    ofNICs(func(*nic) []string { return one("attached") }),
-	"network-interface.availability-zone":                    ofNICs(func(n *nic) []string { return one(n.Zone) }),
-	"network-interface.deny-all-igw-traffic":                 ofNICs(func(*nic) []string { return one("false") }),
-	"network-interface.description":                          ofNICs(func(n *nic) []string { return one(n.Description) }),
-	"network-interface.group-id":                             ofNICs(groupIDs),
-	"network-interface.group-name":                           ofNICs(groupNamesOf),
-	"network-interface.ipv4-prefixes.ipv4-prefix":            none,
-	"network-interface.ipv6-address":                         none,
-	"network-interface.ipv6-addresses.ipv6-address":          none,
-	"network-interface.ipv6-addresses.is-primary-ipv6":       none,
-	"network-interface.ipv6-native":                          ofNICs(func(*nic) []string { return one("false") }),
-	"network-interface.ipv6-prefixes.ipv6-prefix":            none,
-	"network-interface.mac-address":                          ofNICs(func(n *nic) []string { return one(n.MAC) }),
-	"network-interface.network-interface-id":                 ofNICs(func(n *nic) []string { return one(n.ID) }),
-	"network-interface.operator.managed":                     ofNICs(func(*nic) []string { return one("false") }),
-	"network-interface.operator.principal":                   none,
-	"network-interface.outpost-arn":                          none,
-	"network-interface.owner-id":                             ofNICs(func(n *nic) []string { return one(n.AccountID) }),
-	"network-interface.private-dns-name":                     ofNICs(func(n *nic) []string { return one(n.privateName) }),
-	"network-interface.private-ip-address":                   ofNICs(privateIPs),
-	"network-interface.public-dns-name":                      func(it *instanceItem) []string { return some(it.publicName) },
-	"network-interface.requester-id":                         none,
-	"network-interface.requester-managed":                    ofNICs(func(*nic) []string { return one("false") }),
-	"network-interface.source-dest-check":                    ofNICs(func(n *nic) []string { return yesNo(!n.NoSourceDestCheck) }),
-	"network-interface.status":                               ofNICs(func(*nic) []string { return one("in-use") }),
-	"network-interface.subnet-id":                            ofNICs(func(n *nic) []string { return one(n.SubnetID) }),
-	"network-interface.vpc-id":                               ofNICs(func(n *nic) []string { return one(n.VpcID) }),
+	"network-interface.addresses.association.allocation-id":     ofElastic(func(a *cloud.Address) string { return a.ID }),
+	"network-interface.addresses.association.association-id":    ofElastic(func(a *cloud.Address) string { return a.AssociationID }),
+	"network-interface.addresses.association.carrier-ip":        none,
+	"network-interface.addresses.association.customer-owned-ip": none,
+	"network-interface.addresses.association.ip-owner-id":       ofAddresses(addressOwner),
+	"network-interface.addresses.association.public-dns-name":   publicNames,
+	"network-interface.addresses.association.public-ip":         ofNICs(publicIPs),
+	"network-interface.addresses.primary":                       ofNICs(primaries),
+	"network-interface.addresses.private-dns-name":              privateNames,
+	"network-interface.addresses.private-ip-address":            ofNICs(privateIPs),
+	"network-interface.association.allocation-id":               ofElastic(func(a *cloud.Address) string { return a.ID }),
+	"network-interface.association.association-id":              ofElastic(func(a *cloud.Address) string { return a.AssociationID }),
+	"network-interface.association.carrier-ip":                  none,
+	"network-interface.association.customer-owned-ip":           none,
+	"network-interface.association.ip-owner-id":                 ofAddresses(addressOwner),
+	"network-interface.association.public-dns-name":             publicNames,
+	"network-interface.association.public-ip":                   ofNICs(publicIPs),
+	"network-interface.attachment.attach-time":                  ofNICs(func(n *nic) []string { return instant(n.Attached) }),
+	"network-interface.attachment.attachment-id":                ofNICs(func(n *nic) []string { return one(n.AttachmentID) }),
+	"network-interface.attachment.delete-on-termination":        ofNICs(func(n *nic) []string { return yesNo(n.DeleteOnTermination) }),
+	"network-interface.attachment.device-index":                 ofNICs(func(n *nic) []string { return number(n.DeviceIndex) }),
+	"network-interface.attachment.instance-id":                  ofNICs(func(n *nic) []string { return one(n.InstanceID) }),
+	"network-interface.attachment.instance-owner-id":            ofNICs(func(n *nic) []string { return one(n.AccountID) }),
+	"network-interface.attachment.network-card-index":           ofNICs(func(*nic) []string { return one("0") }),
+	"network-interface.attachment.status":                       ofNICs(func(*nic) []string { return one("attached") }),
+	"network-interface.availability-zone":                       ofNICs(func(n *nic) []string { return one(n.Zone) }),
+	"network-interface.deny-all-igw-traffic":                    ofNICs(func(*nic) []string { return one("false") }),
+	"network-interface.description":                             ofNICs(func(n *nic) []string { return one(n.Description) }),
+	"network-interface.group-id":                                ofNICs(groupIDs),
+	"network-interface.group-name":                              ofNICs(groupNamesOf),
+	"network-interface.ipv4-prefixes.ipv4-prefix":               none,
+	"network-interface.ipv6-address":                            none,
+	"network-interface.ipv6-addresses.ipv6-address":             none,
+	"network-interface.ipv6-addresses.is-primary-ipv6":          none,
+	"network-interface.ipv6-native":                             ofNICs(func(*nic) []string { return one("false") }),
+	"network-interface.ipv6-prefixes.ipv6-prefix":               none,
+	"network-interface.mac-address":                             ofNICs(func(n *nic) []string { return one(n.MAC) }),
+	"network-interface.network-interface-id":                    ofNICs(func(n *nic) []string { return one(n.ID) }),
+	"network-interface.operator.managed":                        ofNICs(func(*nic) []string { return one("false") }),
+	"network-interface.operator.principal":                      none,
+	"network-interface.outpost-arn":                             none,
+	"network-interface.owner-id":                                ofNICs(func(n *nic) []string { return one(n.AccountID) }),
+	"network-interface.private-dns-name":                        ofNICs(func(n *nic) []string { return one(n.privateName) }),
+	"network-interface.private-ip-address":                      ofNICs(privateIPs),
+	"network-interface.public-dns-name":                         func(it *instanceItem) []string { return some(it.publicName) },
+	"network-interface.requester-id":                            none,
+	"network-interface.requester-managed":                       ofNICs(func(*nic) []string { return one("false") }),
+	"network-interface.source-dest-check":                       ofNICs(func(n *nic) []string { return yesNo(!n.NoSourceDestCheck) }),
+	"network-interface.status":                                  ofNICs(func(*nic) []string { return one("in-use") }),
+	"network-interface.subnet-id":                               ofNICs(func(n *nic) []string { return one(n.SubnetID) }),
+	"network-interface.vpc-id":                                  ofNICs(func(n *nic) []string { return one(n.VpcID) }),
 }
 
 // join puts fields together; each name may be in one of them only.

@@ -17,6 +17,7 @@ import (
 // not change once it is made.
 type instanceItem struct {
 	cloud.Instance // without UserData, which may be large and is never described
+	cfg            *Config
 	key            string
 	nics           []nic // by device index
 	tags           []cloud.Tag
@@ -58,7 +59,7 @@ func (s *Server) newItem(i cloud.Instance, nics []nic, tags []cloud.Tag) *instan
 		i.VpcID, i.SubnetID, i.PrivateIP = "", "", netip.Addr{}
 	}
 	slices.SortFunc(nics, func(a, b nic) int { return int(a.DeviceIndex - b.DeviceIndex) })
-	it := &instanceItem{Instance: i, key: instanceKey(&i), nics: nics, tags: tags}
+	it := &instanceItem{Instance: i, cfg: &s.Cfg, key: instanceKey(&i), nics: nics, tags: tags}
 	if len(tags) > 0 {
 		it.tagged = make(map[string]string, len(tags))
 		for _, t := range tags {

@@ -111,8 +111,8 @@ func (l *launch) readBase(in *wire.RunInstancesInput) error {
 	if err != nil {
 		return err
 	}
-	if o := in.CpuOptions; o != nil && query.Val(o.CoreCount)*max(query.Val(o.ThreadsPerCore), 1) != int64(l.typ.CPUs) {
-		return unsupported("A CpuOptions other than the CPUs of the instance type")
+	if err := checkCPUs(in.CpuOptions, l.typ); err != nil {
+		return err
 	}
 	l.base = cloud.Instance{
 		Type: l.typ.Name, CPUs: l.typ.CPUs, MemoryMiB: l.typ.MemoryMiB, UserData: data, KeyName: l.keyName,
@@ -131,6 +131,22 @@ func (l *launch) readBase(in *wire.RunInstancesInput) error {
 		l.base.NoAutoRecovery, err = noAutoRecovery(query.Val(m.AutoRecovery))
 	}
 	return err
+}
+
+// checkCPUs refuses what DescribeInstanceTypes does not offer: as many cores as
+// CPUs, of one thread.
+func checkCPUs(o *wire.CpuOptionsRequest, t cloud.Type) error {
+	switch {
+	case o == nil:
+		return nil
+	case o.CoreCount != nil && *o.CoreCount != int64(t.CPUs) || o.ThreadsPerCore != nil && *o.ThreadsPerCore != 1:
+		return unsupported("A CpuOptions other than the CPUs of the instance type")
+	case query.Val(o.AmdSevSnp) != "" && *o.AmdSevSnp != "disabled":
+		return unsupported("CpuOptions.AmdSevSnp=" + clip(*o.AmdSevSnp))
+	case query.Val(o.NestedVirtualization) != "" && *o.NestedVirtualization != "disabled":
+		return unsupported("CpuOptions.NestedVirtualization=" + clip(*o.NestedVirtualization))
+	}
+	return nil
 }
 
 func noAutoRecovery(v string) (bool, error) {
@@ -233,6 +249,15 @@ func refuseLaunch(in *wire.RunInstancesInput) error {
 	} {
 		if t.asked {
 			return unsupported(t.what)
+		}
+	}
+	if r := in.CapacityReservationSpecification; r != nil {
+		switch v := query.Val(r.CapacityReservationPreference); v {
+		case "", "open", "none": // there are no reservations
+		case "capacity-reservations-only":
+			return unsupported("CapacityReservationSpecification.CapacityReservationPreference=" + v)
+		default:
+			return invalid("capacityReservationPreference", v, "It is open or none.")
 		}
 	}
 	if o := in.PrivateDnsNameOptions; o != nil {

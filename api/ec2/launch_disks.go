@@ -19,16 +19,19 @@ type diskPlan struct {
 }
 
 // Defaults and bounds of EC2's volume types ("Amazon EBS volume types"): size
-// in GiB, IOPS, throughput in MiB/s.
-var volumeTypes = map[string]struct{ minGiB, maxGiB, minIOPS, maxIOPS, minThroughput, maxThroughput int64 }{
-	"gp3":      {1, 65536, 3000, 80000, 125, 2000},
-	"gp2":      {1, 16384, 0, 0, 0, 0},
-	"io1":      {4, 16384, 100, 64000, 0, 0},
-	"io2":      {4, 65536, 100, 256000, 0, 0},
-	"st1":      {125, 16384, 0, 0, 0, 0},
-	"sc1":      {125, 16384, 0, 0, 0, 0},
-	"standard": {1, 1024, 0, 0, 0, 0},
+// in GiB, IOPS, IOPS for each GiB, throughput in MiB/s.
+var volumeTypes = map[string]struct{ minGiB, maxGiB, minIOPS, maxIOPS, perGiB, minThroughput, maxThroughput int64 }{
+	"gp3":      {1, 65536, 3000, 80000, 500, 125, 2000},
+	"gp2":      {1, 16384, 0, 0, 0, 0, 0},
+	"io1":      {4, 16384, 100, 64000, 50, 0, 0},
+	"io2":      {4, 65536, 100, 256000, 1000, 0, 0},
+	"st1":      {125, 16384, 0, 0, 0, 0, 0},
+	"sc1":      {125, 16384, 0, 0, 0, 0, 0},
+	"standard": {1, 1024, 0, 0, 0, 0, 0},
 }
+
+// throughputIOPS is how many IOPS a gp3 volume needs for each MiB/s.
+const throughputIOPS = 4
 
 // planDisks returns the volumes of an instance of image m, the root first:
 // what the image maps, changed by what the request maps.
@@ -43,14 +46,14 @@ func (l *launch) planDisks(ctx context.Context, tx store.Tx, account string, m c
 			disks[0].vol.SnapshotID = im.SnapshotID
 			disks[0].vol.DeleteOnTermination = im.DeleteOnTermination
 			if im.VolumeType != "" {
-				disks[0].vol.Type = im.VolumeType
+				disks[0].vol.Type, disks[0].vol.IOPS, disks[0].vol.Throughput = im.VolumeType, im.IOPS, im.Throughput
 			}
 			continue
 		case im.NoDevice || im.Virtual != "": // no instance store here
 			continue
 		}
 		d, err := planDisk(ctx, tx, m.AccountID, im.Device, cloud.Volume{SizeGiB: im.SizeGiB, SnapshotID: im.SnapshotID,
-			Type: im.VolumeType, DeleteOnTermination: im.DeleteOnTermination})
+			Type: im.VolumeType, IOPS: im.IOPS, Throughput: im.Throughput, DeleteOnTermination: im.DeleteOnTermination})
 		if err != nil {
 			return nil, err
 		}
@@ -206,12 +209,17 @@ func checkVolume(device string, v *cloud.Volume) error {
 		v.IOPS = t.minIOPS
 	case v.IOPS < t.minIOPS || v.IOPS > t.maxIOPS:
 		return cloud.Faultf("InvalidParameterValue", "The IOPS of a %s volume are %d to %d, not %d.", v.Type, t.minIOPS, t.maxIOPS, v.IOPS)
+	case v.IOPS > max(t.perGiB*v.SizeGiB, t.minIOPS):
+		return cloud.Faultf("InvalidParameterValue", "Iops to volume size ratio is too high for %s; %s volumes have up to %d for each GiB, %d for %d GiB.", device, v.Type, t.perGiB, t.perGiB*v.SizeGiB, v.SizeGiB)
 	}
 	if v.Throughput == 0 {
 		v.Throughput = t.minThroughput
 	}
 	if v.Throughput < t.minThroughput || v.Throughput > t.maxThroughput {
 		return cloud.Faultf("InvalidParameterValue", "The throughput of a %s volume is %d to %d MiB/s, not %d.", v.Type, t.minThroughput, t.maxThroughput, v.Throughput)
+	}
+	if v.Throughput*throughputIOPS > v.IOPS && v.Throughput > t.minThroughput {
+		return cloud.Faultf("InvalidParameterValue", "Throughput (MiBps) to iops ratio is too high for %s; %d MiB/s need %d IOPS, and it has %d.", device, v.Throughput, v.Throughput*throughputIOPS, v.IOPS)
 	}
 	return nil
 }
@@ -224,6 +232,10 @@ func refuseEBS(in *wire.EbsBlockDevice) error {
 		return unsupported("Ebs.OutpostArn")
 	case in.VolumeInitializationRate != nil:
 		return unsupported("Ebs.VolumeInitializationRate")
+	case query.Val(in.AvailabilityZone) != "" || query.Val(in.AvailabilityZoneId) != "":
+		return unsupported("A zone of a volume's own (Ebs.AvailabilityZone) in a launch")
+	case query.Val(in.EbsCardIndex) != 0:
+		return unsupported("An Ebs.EbsCardIndex other than 0")
 	}
 	return nil
 }

@@ -97,6 +97,9 @@ func readNIC(in *wire.InstanceNetworkInterfaceSpecification) (n nicSpec, err err
 	case query.Val(in.AssociateCarrierIpAddress) || in.EnaSrdSpecification != nil || in.ConnectionTrackingSpecification != nil || in.EnaQueueCount != nil:
 		return n, unsupported("A carrier address, ENA Express or connection tracking setting of an interface")
 	}
+	if query.Val(in.SecondaryPrivateIpAddressCount) < 0 {
+		return n, cloud.Faultf("InvalidParameterValue", "Value (%d) for parameter secondaryPrivateIpAddressCount is invalid. It is 0 or more.", *in.SecondaryPrivateIpAddressCount)
+	}
 	n = nicSpec{index: *in.DeviceIndex, existing: query.Val(in.NetworkInterfaceId), subnetID: query.Val(in.SubnetId), groups: in.Groups,
 		description: query.Val(in.Description), public: in.AssociatePublicIpAddress, more: int(min(query.Val(in.SecondaryPrivateIpAddressCount), 1<<16))}
 	n.keep = in.DeleteOnTermination != nil && !*in.DeleteOnTermination || in.DeleteOnTermination == nil && n.existing != ""
@@ -110,6 +113,9 @@ func readNIC(in *wire.InstanceNetworkInterfaceSpecification) (n nicSpec, err err
 		if n.ip, err = parseIPv4("privateIpAddress", v); err != nil {
 			return n, err
 		}
+	}
+	if n.more > 0 && slices.ContainsFunc(in.PrivateIpAddresses, func(a wire.PrivateIpAddressSpecification) bool { return !query.Val(a.Primary) }) {
+		return n, cloud.Faultf("InvalidParameterCombination", "Secondary private IP addresses can be listed or counted, not both in one network interface.")
 	}
 	for _, a := range in.PrivateIpAddresses {
 		ip, err := parseIPv4("privateIpAddress", query.Val(a.PrivateIpAddress))

@@ -15,6 +15,9 @@ func nicID(n *nic) string { return n.ID }
 
 // describeNetworkInterfaces tells about network interfaces.
 func (s *Server) describeNetworkInterfaces(ctx context.Context, in *wire.DescribeNetworkInterfacesInput) (*wire.DescribeNetworkInterfacesOutput, error) {
+	if len(in.NetworkInterfaceIds) > 0 && in.MaxResults != nil {
+		return nil, cloud.Faultf("InvalidParameterCombination", "The parameter networkInterfaceIds cannot be used with the parameter maxResults")
+	}
 	sel := selection{prefix: "eni", ids: in.NetworkInterfaceIds, filters: in.Filters, max: in.MaxResults, token: in.NextToken}
 	page, next, err := choose(ctx, s.DB, sel, s.nicFilters(), nicID, func(rx store.Rx) ([]nic, error) {
 		return s.readNICs(ctx, rx, in.NetworkInterfaceIds)

@@ -163,7 +163,8 @@ func imageMapping(ctx context.Context, tx store.Tx, account string, in *wire.Blo
 	if err := checkVolume(im.Device, &d.vol); err != nil {
 		return im, snap, err
 	}
-	im.SnapshotID, im.SizeGiB, im.DeleteOnTermination, im.VolumeType = vol.SnapshotID, d.vol.SizeGiB, d.vol.DeleteOnTermination, d.vol.Type
+	im.SnapshotID, im.SizeGiB, im.DeleteOnTermination = vol.SnapshotID, d.vol.SizeGiB, d.vol.DeleteOnTermination
+	im.VolumeType, im.IOPS, im.Throughput = d.vol.Type, vol.IOPS, vol.Throughput
 	return im, snap, nil
 }
 

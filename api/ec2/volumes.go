@@ -198,15 +198,16 @@ func progress(v *cloud.Snapshot) string {
 }
 
 var snapshotFilters = query.Fields[tagged[cloud.Snapshot]]{
-	"description":  field(func(v *cloud.Snapshot) string { return v.Description }),
-	"encrypted":    field(func(*cloud.Snapshot) string { return "false" }),
-	"owner-alias":  field(func(*cloud.Snapshot) string { return "" }),
-	"owner-id":     field(func(v *cloud.Snapshot) string { return v.AccountID }),
-	"progress":     field(progress),
-	"snapshot-id":  field(snapshotID),
-	"start-time":   field(func(v *cloud.Snapshot) string { return instant(v.Created)[0] }),
-	"status":       field(func(v *cloud.Snapshot) string { return v.State }),
-	"storage-tier": field(func(*cloud.Snapshot) string { return "standard" }),
-	"volume-id":    field(func(*cloud.Snapshot) string { return "vol-ffffffff" }),
-	"volume-size":  field(func(v *cloud.Snapshot) string { return number(v.SizeGiB)[0] }),
+	"description":   field(func(v *cloud.Snapshot) string { return v.Description }),
+	"encrypted":     field(func(*cloud.Snapshot) string { return "false" }),
+	"owner-alias":   field(func(*cloud.Snapshot) string { return "" }),
+	"owner-id":      field(func(v *cloud.Snapshot) string { return v.AccountID }),
+	"progress":      field(progress),
+	"snapshot-id":   field(snapshotID),
+	"start-time":    field(func(v *cloud.Snapshot) string { return instant(v.Created)[0] }),
+	"status":        field(func(v *cloud.Snapshot) string { return v.State }),
+	"storage-tier":  field(func(*cloud.Snapshot) string { return "standard" }),
+	"transfer-type": field(func(*cloud.Snapshot) string { return "" }), // of copies
+	"volume-id":     field(func(*cloud.Snapshot) string { return "vol-ffffffff" }),
+	"volume-size":   field(func(v *cloud.Snapshot) string { return number(v.SizeGiB)[0] }),
 }

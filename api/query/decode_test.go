@@ -29,7 +29,7 @@ func TestDecode(t *testing.T) {
 	t.Parallel()
 	got, err := decode[wire.RunInstancesInput](strings.Join([]string{
 		"ImageId=ami-1", "MinCount=1", "MaxCount=2", "EbsOptimized=TRUE", "DisableApiTermination=0",
-		"SecurityGroupId.10=sg-10", "SecurityGroupId.2=sg-2", "SecurityGroup=bare",
+		"SecurityGroupId.10=sg-10", "SecurityGroupId.2=sg-2", "SecurityGroupId.11=", "SecurityGroup=bare",
 		"SubnetId=", "IamInstanceProfile.Name=", // Packer: not given
 		"BlockDeviceMapping.0.DeviceName=/dev/sda1", "BlockDeviceMapping.0.Ebs.VolumeSize=8",
 		"BlockDeviceMapping.1.DeviceName=/dev/sdb", "BlockDeviceMapping.1.NoDevice=", // as EC2 documents it
@@ -42,7 +42,7 @@ func TestDecode(t *testing.T) {
 	}
 	want := &wire.RunInstancesInput{
 		ImageId: new("ami-1"), MinCount: new(int64(1)), MaxCount: new(int64(2)), EbsOptimized: new(true), DisableApiTermination: new(false),
-		SecurityGroupIds: []string{"sg-2", "sg-10"}, SecurityGroups: []string{"bare"},
+		SecurityGroupIds: []string{"sg-2", "sg-10", ""}, SecurityGroups: []string{"bare"},
 		BlockDeviceMappings: []wire.BlockDeviceMapping{{DeviceName: new("/dev/sda1"), Ebs: &wire.EbsBlockDevice{VolumeSize: new(int64(8))}},
 			{DeviceName: new("/dev/sdb"), NoDevice: new("")}},
 		TagSpecifications: []wire.TagSpecification{{ResourceType: new("instance"), Tags: []wire.Tag{{Key: new("k"), Value: new("")}}}},
@@ -67,7 +67,8 @@ func TestDecodeFaults(t *testing.T) {
 		code, msg string
 	}{
 		{"missing", run, "MinCount=1", "MissingParameter", "MaxCount"},
-		{"missing below", run, "MinCount=1&MaxCount=1&LicenseSpecification.1=", "", ""},
+		{"empty for a struct", run, "MinCount=1&MaxCount=1&LicenseSpecification=", "", ""},
+		{"empty for an element", run, "MinCount=1&MaxCount=1&LicenseSpecification.1=", "UnknownParameter", "LicenseSpecification.1"},
 		{"unknown", run, "MinCount=1&MaxCount=1&Foo=x", "UnknownParameter", "The parameter Foo is not recognized"},
 		{"unknown below", run, "MinCount=1&MaxCount=1&Placement.Foo.Bar=x", "UnknownParameter", "Placement.Foo.Bar"},
 		{"value for a struct", run, "MinCount=1&MaxCount=1&Placement=x", "UnknownParameter", "Placement"},

@@ -24,6 +24,8 @@ type Node struct {
 // (Packer sends SubnetId= and Ansible Description=), except where a client can
 // mean the empty string: a tag's, a filter's or an attribute's Value, and the
 // NoDevice of a block device mapping, whose being there is all that it says.
+// An empty element of a list is given too: a script whose variable is empty must
+// not be told of all instances when it asked for one.
 // It returns the sorted parameters too.
 func newTree(ps []param) (*Node, []param, error) {
 	ps = slices.DeleteFunc(ps, func(p param) bool { return p.value == "" && !mayBeEmpty(p.name) })
@@ -39,8 +41,9 @@ func newTree(ps []param) (*Node, []param, error) {
 }
 
 func mayBeEmpty(name string) bool {
-	name = strings.TrimRight(name, "0123456789")
-	name = strings.TrimSuffix(name, ".")
+	if list := strings.TrimRight(name, "0123456789"); list != name && strings.HasSuffix(list, ".") {
+		return true
+	}
 	return name == "Value" || strings.HasSuffix(name, ".Value") || strings.HasSuffix(name, ".NoDevice")
 }
 

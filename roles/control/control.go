@@ -184,7 +184,7 @@ func (c *Control) startOver(ctx context.Context) error {
 		n.fresh = true
 	}
 	c.mu.Unlock()
-	c.rev = c.db.Rev()
+	c.rev, c.docs.begun = c.db.Rev(), false
 	return c.greet(ctx)
 }
 

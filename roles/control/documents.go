@@ -17,6 +17,7 @@ type documents struct {
 	vpcs  map[string]*document
 	of    map[string]string // VPC, by id of a group or interface in one of vpcs
 	hosts plan.Hosts
+	begun bool // those of all VPCs with an instance somewhere were made
 }
 
 // A document is a Vpc and who has a part of it.
@@ -44,6 +45,17 @@ func (ds *documents) read(ctx context.Context, rx store.Rx, d dirty) error {
 		doc.update, doc.whole = nil, nil
 	}
 	build := map[string]bool{}
+	if !ds.begun {
+		// A head must know of them before any node that has a part of them is
+		// here: else it would stop passing on what it passed on so far.
+		all, err := rx.VpcsWithInstances(ctx)
+		if err != nil {
+			return err
+		}
+		for _, id := range all {
+			build[id] = true
+		}
+	}
 	for id := range d.vpcs {
 		if ds.vpcs[id] != nil {
 			build[id] = true
@@ -91,6 +103,7 @@ func (ds *documents) read(ctx context.Context, rx store.Rx, d dirty) error {
 			return err
 		}
 	}
+	ds.begun = true
 	for _, doc := range ds.vpcs {
 		if doc.update != nil {
 			// A pass may read more than one stretch of the change feed at one

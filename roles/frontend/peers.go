@@ -157,6 +157,7 @@ func (p *peers) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+plan.PlanPath, p.plan)
 	mux.HandleFunc("GET "+plan.WelcomePath, p.welcome)
+	mux.HandleFunc("POST "+plan.RefusedPath, peer.Handle(p.refused))
 	mux.HandleFunc("POST "+plan.ReportPath, peer.Handle(p.report))
 	mux.HandleFunc("POST "+plan.HelloPath, peer.Handle(p.hello))
 	mux.HandleFunc("POST "+plan.LeasePath, peer.Handle(p.lease))
@@ -187,6 +188,12 @@ func (p *peers) plan(w http.ResponseWriter, r *http.Request) {
 	if err != nil && r.Context().Err() == nil {
 		slog.Warn("host takes its plan no more", "node", id.Name, "err", err)
 	}
+}
+
+// refused takes why the caller does not take its plan.
+func (p *peers) refused(ctx context.Context, in plan.Refused) (struct{}, error) {
+	slog.Error("host refuses its plan", "node", peer.Caller(ctx).Name, "err", in.Why[:min(len(in.Why), 500)])
+	return struct{}{}, nil
 }
 
 // report takes what became of the caller's machines.

@@ -174,7 +174,7 @@ func (a *Agent) Take(m plan.Message) error {
 	a.mu.Lock()
 	if m.Epoch < a.epoch || m.Epoch == a.epoch && m.Rev < a.rev {
 		defer a.mu.Unlock()
-		return fmt.Errorf("%w: it has epoch %d revision %d, and %d.%d was sent; if the front end's store was restored, restore it by eucad restore", ErrOlder, a.epoch, a.rev, m.Epoch, m.Rev)
+		return fmt.Errorf("%w: it has epoch %d revision %d, and %d.%d was sent; the front end's store is an old copy: give it back the newer one", ErrOlder, a.epoch, a.rev, m.Epoch, m.Rev)
 	}
 	if m.Epoch > a.epoch && !m.Full {
 		defer a.mu.Unlock()

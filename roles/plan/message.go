@@ -59,6 +59,8 @@ const (
 	WelcomePath = "/welcome"
 	ImagePath   = "/image/" // and a content hash
 
+	RefusedPath = "/plan/refused" // takes a Refused
+
 	ConsolePath = "/console/" // of a node, and an instance id
 )
 
@@ -72,3 +74,6 @@ type Console struct {
 	Output []byte
 	AtMS   int64 // Unix time; 0 for never
 }
+
+// A Refused tells that a host does not take its plan.
+type Refused struct{ Why string }

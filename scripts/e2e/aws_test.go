@@ -15,12 +15,7 @@ import (
 func TestAWS(t *testing.T) {
 	h := newHost(t)
 	image := h.ok(h.eucad, "image", "import", "--dir", h.dir, "--name", "tiny", h.tiny)
-	key := filepath.Join(h.Dir, "key.pem")
-	if err := os.WriteFile(key, []byte(h.ec2("create-key-pair", "--key-name", "mine", "--key-type", "ed25519", "--query", "KeyMaterial")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	group := h.ec2("create-security-group", "--group-name", "ssh", "--description", "SSH from anywhere", "--query", "GroupId")
-	h.ec2("authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "22", "--cidr", "0.0.0.0/0")
+	key, group := h.access(h.Dir)
 
 	script := "#!/bin/sh\necho from user data >/root/made\necho user data speaks\n"
 	run := func(name string, more ...string) string {
@@ -79,7 +74,7 @@ func TestAWS(t *testing.T) {
 		if ping() == nil {
 			t.Error("ping passes without a rule")
 		}
-		h.ec2("authorize-security-group-ingress", "--group-id", group, "--ip-permissions", "IpProtocol=icmp,FromPort=-1,ToPort=-1,UserIdGroupPairs=[{GroupId="+group+"}]")
+		h.letPing(group)
 		h.eventually("ping among members", ping)
 		if _, err := h.try("ping", "-c", "1", "-W", "1", b.public); err == nil {
 			t.Error("ping passes from outside the group")

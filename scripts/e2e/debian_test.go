@@ -24,12 +24,7 @@ func TestDebian(t *testing.T) {
 		t.Fatalf("build the Debian guest: %v\n%s", err, out)
 	}
 	image := h.ok(h.eucad, "image", "import", "--dir", h.dir, "--name", "debian-12", disk)
-	key := filepath.Join(h.Dir, "key.pem")
-	if err := os.WriteFile(key, []byte(h.ec2("create-key-pair", "--key-name", "mine", "--query", "KeyMaterial")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	group := h.ec2("create-security-group", "--group-name", "ssh", "--description", "SSH", "--query", "GroupId")
-	h.ec2("authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "22", "--cidr", "0.0.0.0/0")
+	key, group := h.access(h.Dir)
 	id := h.ec2("run-instances", "--image-id", image, "--instance-type", "t3.small", "--key-name", "mine", "--security-group-ids", group,
 		"--metadata-options", "HttpTokens=required", "--block-device-mappings", "DeviceName=/dev/sda1,Ebs={VolumeSize=8}",
 		"--user-data", "#cloud-config\nwrite_files:\n- path: /root/made\n  content: by cloud-init\nruncmd:\n- [sh, -c, 'echo ran >/root/ran']\n",
@@ -37,7 +32,7 @@ func TestDebian(t *testing.T) {
 	h.ec2("wait", "instance-running", "--instance-ids", id)
 	g := h.guest(id, key)
 	sh := func(command string) (string, error) {
-		return g.h.try("ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "debian@"+g.public, command)
+		return g.from.try("ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "debian@"+g.public, command)
 	}
 	for end := time.Now().Add(10 * time.Minute); ; time.Sleep(time.Second) {
 		out, err := sh("cloud-init status --wait | tail -n 1")

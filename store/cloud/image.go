@@ -36,6 +36,8 @@ type ImageMapping struct {
 	SizeGiB             int64
 	DeleteOnTermination bool
 	VolumeType          string
+	IOPS                int64  `json:",omitempty"`
+	Throughput          int64  `json:",omitempty"`
 	NoDevice            bool   `json:",omitempty"`
 	Virtual             string `json:",omitempty"` // "ephemeral0"
 }

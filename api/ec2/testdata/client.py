@@ -183,6 +183,8 @@ fault("DependencyViolation", ec2.delete_security_group, GroupId=group)
 address = ec2.allocate_address(Domain="vpc")
 association = ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=one)["AssociationId"]
 described = ec2.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"][0]
+attribute = ec2.describe_addresses_attribute(AllocationIds=[address["AllocationId"]], Attribute="domain-name")["Addresses"]
+assert attribute == [{"PublicIp": address["PublicIp"], "AllocationId": address["AllocationId"]}], attribute
 assert described["InstanceId"] == one and described["AssociationId"] == association, described
 ec2.disassociate_address(AssociationId=association)
 ec2.release_address(AllocationId=address["AllocationId"])

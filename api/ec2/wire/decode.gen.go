@@ -475,6 +475,29 @@ func (v *DescribeAccountAttributesInput) DecodeQuery(d *query.Decoder, n *query.
 }
 
 // DecodeQuery fills v from the parameters below n.
+func (v *DescribeAddressesAttributeInput) DecodeQuery(d *query.Decoder, n *query.Node) {
+	kids := d.Members(n)
+	for i := range kids {
+		c := &kids[i]
+		switch c.Name {
+		case "AllocationId":
+			list0 := d.List(c)
+			v.AllocationIds = d.Strings(list0)
+		case "Attribute":
+			v.Attribute = d.String(c)
+		case "DryRun":
+			v.DryRun = d.Bool(c)
+		case "MaxResults":
+			v.MaxResults = d.Int(c)
+		case "NextToken":
+			v.NextToken = d.String(c)
+		default:
+			d.Unknown(c)
+		}
+	}
+}
+
+// DecodeQuery fills v from the parameters below n.
 func (v *DescribeAddressesInput) DecodeQuery(d *query.Decoder, n *query.Node) {
 	kids := d.Members(n)
 	for i := range kids {

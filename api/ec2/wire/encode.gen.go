@@ -59,6 +59,19 @@ func (v *Address) AppendXML(b []byte) []byte {
 }
 
 // AppendXML appends the elements of v to b.
+func (v *AddressAttribute) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<allocationId>", v.AllocationId, "</allocationId>")
+	b = query.AppendString(b, "<ptrRecord>", v.PtrRecord, "</ptrRecord>")
+	if v.PtrRecordUpdate != nil {
+		b = append(b, "<ptrRecordUpdate>"...)
+		b = v.PtrRecordUpdate.AppendXML(b)
+		b = append(b, "</ptrRecordUpdate>"...)
+	}
+	b = query.AppendString(b, "<publicIp>", v.PublicIp, "</publicIp>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
 func (v *AllocateAddressOutput) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<publicIp>", v.PublicIp, "</publicIp>")
 	b = query.AppendString(b, "<domain>", v.Domain, "</domain>")
@@ -438,6 +451,29 @@ func (v *DescribeAccountAttributesOutput) StreamXML(b []byte, flush func([]byte)
 	} else {
 		b = append(b, "<accountAttributeSet/>"...)
 	}
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *DescribeAddressesAttributeOutput) AppendXML(b []byte) []byte {
+	return v.StreamXML(b, query.Keep)
+}
+
+// StreamXML does the same, but passes b through flush after each item of a list.
+func (v *DescribeAddressesAttributeOutput) StreamXML(b []byte, flush func([]byte) []byte) []byte {
+	if len(v.Addresses) > 0 {
+		b = append(b, "<addressSet>"...)
+		for i0 := range v.Addresses {
+			b = append(b, "<item>"...)
+			b = v.Addresses[i0].AppendXML(b)
+			b = append(b, "</item>"...)
+			b = flush(b)
+		}
+		b = append(b, "</addressSet>"...)
+	} else {
+		b = append(b, "<addressSet/>"...)
+	}
+	b = query.AppendString(b, "<nextToken>", v.NextToken, "</nextToken>")
 	return b
 }
 
@@ -3265,6 +3301,14 @@ func (v *ProductCode) AppendXML(b []byte) []byte {
 // AppendXML appends the elements of v to b.
 func (v *PropagatingVgw) AppendXML(b []byte) []byte {
 	b = query.AppendString(b, "<gatewayId>", v.GatewayId, "</gatewayId>")
+	return b
+}
+
+// AppendXML appends the elements of v to b.
+func (v *PtrUpdateStatus) AppendXML(b []byte) []byte {
+	b = query.AppendString(b, "<reason>", v.Reason, "</reason>")
+	b = query.AppendString(b, "<status>", v.Status, "</status>")
+	b = query.AppendString(b, "<value>", v.Value, "</value>")
 	return b
 }
 

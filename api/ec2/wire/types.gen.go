@@ -35,6 +35,14 @@ type Address struct {
 	Tags                    []Tag
 }
 
+// AddressAttribute is AWS's type of that name.
+type AddressAttribute struct {
+	AllocationId    *string
+	PtrRecord       *string
+	PtrRecordUpdate *PtrUpdateStatus
+	PublicIp        *string
+}
+
 // AllocateAddressInput holds the parameters of AllocateAddress.
 type AllocateAddressInput struct {
 	Address               *string
@@ -372,6 +380,21 @@ type DescribeAccountAttributesInput struct {
 // DescribeAccountAttributesOutput is the answer of DescribeAccountAttributes.
 type DescribeAccountAttributesOutput struct {
 	AccountAttributes []AccountAttribute
+}
+
+// DescribeAddressesAttributeInput holds the parameters of DescribeAddressesAttribute.
+type DescribeAddressesAttributeInput struct {
+	AllocationIds []string
+	Attribute     *string
+	DryRun        *bool
+	MaxResults    *int64
+	NextToken     *string
+}
+
+// DescribeAddressesAttributeOutput is the answer of DescribeAddressesAttribute.
+type DescribeAddressesAttributeOutput struct {
+	Addresses []AddressAttribute
+	NextToken *string
 }
 
 // DescribeAddressesInput holds the parameters of DescribeAddresses.
@@ -2119,6 +2142,13 @@ type ProductCode struct {
 // PropagatingVgw is AWS's type of that name.
 type PropagatingVgw struct {
 	GatewayId *string
+}
+
+// PtrUpdateStatus is AWS's type of that name.
+type PtrUpdateStatus struct {
+	Reason *string
+	Status *string
+	Value  *string
 }
 
 // PublicIpDnsNameOptions is AWS's type of that name.

@@ -26,8 +26,12 @@ import (
 	"time"
 )
 
-//go:embed ns.sh
-var script string
+var (
+	//go:embed private.sh
+	private string
+	//go:embed ns.sh
+	orders string
+)
 
 // startTime bounds the wait for the daemon's socket, on a busy machine.
 const startTime = time.Minute
@@ -104,7 +108,7 @@ func Open(dir string, flags uintptr) (*Daemon, error) {
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil && regexp.MustCompile(`(?m)^flags.*\b(vmx|svm)\b`).Match(b) {
 		kvm = "keep"
 	}
-	d.cmd = exec.Command("bash", "-c", script, "libvirttest", dir, kvm)
+	d.cmd = exec.Command("bash", "-c", private+orders, "libvirttest", dir, kvm)
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:   syscall.CLONE_NEWPID | flags,
 		Unshareflags: syscall.CLONE_NEWNS, // Go makes the mounts private too
