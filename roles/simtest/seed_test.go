@@ -106,6 +106,7 @@ type world struct {
 type lateReport struct {
 	h    *host
 	data []byte
+	due  time.Time
 }
 
 func newWorld(t *testing.T, seed uint64, dir string) *world {
