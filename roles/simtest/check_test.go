@@ -171,7 +171,17 @@ func (w *world) checkAddresses(t *table) {
 			private[place{n.VpcID, ip}] = n.ID
 		}
 	}
+	zone := map[string]string{} // by interface
+	for _, n := range t.interfaces {
+		zone[n.ID] = n.Zone
+	}
 	for _, a := range t.addresses {
+		if z := zone[a.InterfaceID]; z != "" && (own[z].IsValid() && a.Zone != z || !own[z].IsValid() && a.Zone != "") {
+			w.failf("%s, of the range of %q, leads to %s in %s", a.ID, a.Zone, a.InterfaceID, z)
+		}
+		if p := own[a.Zone]; a.Zone != "" && !p.Contains(a.IP) || a.Zone == "" && !pool.Contains(a.IP) {
+			w.failf("%s is %s, which is not in the range of %q", a.ID, a.IP, a.Zone)
+		}
 		if other := public[a.IP]; other != "" {
 			w.failf("%s and %s are both %s", a.ID, other, a.IP)
 		}

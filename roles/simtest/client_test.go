@@ -220,7 +220,11 @@ func (c *client) address(account string) {
 	i, ok := c.instance()
 	switch {
 	case c.w.rand.IntN(3) == 0 || !some:
-		if code, body := c.do(account, "AllocateAddress", "Domain", "vpc"); code == 200 {
+		group := region
+		if c.w.rand.IntN(3) == 0 {
+			group = "test-1b"
+		}
+		if code, body := c.do(account, "AllocateAddress", "Domain", "vpc", "NetworkBorderGroup", group); code == 200 {
 			c.elastic = append(c.elastic, owned{account, all(allocationID, body)[0]})
 		}
 	case c.w.rand.IntN(4) == 0:

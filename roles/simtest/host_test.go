@@ -178,7 +178,7 @@ func (h *host) renew(ctx context.Context, a *node.Agent) error {
 		}
 		if l := h.w.heads.of(h.row.Zone); l != nil && !h.alone.Load() {
 			sent := time.Now()
-			if _, err := l.Grant(h.row.Name); err == nil {
+			if err := l.Grant(h.row.Name); err == nil {
 				a.Renewed(sent)
 			}
 		}

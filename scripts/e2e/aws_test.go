@@ -155,8 +155,7 @@ func TestAWS(t *testing.T) {
 		h.ec2Fails("InsufficientInstanceCapacity", "run-instances", "--image-id", image, "--instance-type", "r5.24xlarge")
 		h.ec2Fails("UnsupportedOperation", "run-instances", "--image-id", image, "--user-data", base64.StdEncoding.EncodeToString(nil), "--instance-market-options", "MarketType=spot")
 	})
-	h.ec2("terminate-instances", "--instance-ids", one)
-	h.ec2("wait", "instance-terminated", "--instance-ids", one)
+	h.terminate(one)
 	h.ec2("release-address", "--allocation-id", h.ec2("describe-addresses", "--query", "Addresses[0].AllocationId"))
 	h.clean()
 }

@@ -71,7 +71,6 @@ func TestDebian(t *testing.T) {
 		}
 		return nil
 	})
-	h.ec2("terminate-instances", "--instance-ids", id)
-	h.ec2("wait", "instance-terminated", "--instance-ids", id)
+	h.terminate(id)
 	h.clean()
 }

@@ -40,8 +40,7 @@ func TestLibvirtGoes(t *testing.T) {
 	if got := h.ec2("describe-instances", "--instance-ids", two, "--query", "Reservations[0].Instances[0].StateReason.Code"); got != "Server.InternalError" {
 		t.Errorf("reason of a crash: %s", got)
 	}
-	h.ec2("terminate-instances", "--instance-ids", two)
-	h.ec2("wait", "instance-terminated", "--instance-ids", two)
+	h.terminate(two)
 	h.clean()
 }
 
@@ -145,8 +144,7 @@ func TestDiskFull(t *testing.T) {
 		return nil
 	})
 	h.ec2("wait", "instance-running", "--instance-ids", two)
-	h.ec2("terminate-instances", "--instance-ids", one, two)
-	h.ec2("wait", "instance-terminated", "--instance-ids", one, two)
+	h.terminate(one, two)
 	if left := h.ok("sh", "-c", "ls -A "+h.dir+"/node/machines; ls -A "+h.dir+"/images | grep -v "+strings.Split(h.ok("ls", h.dir+"/images"), "\n")[0]+" || true"); left != "" {
 		t.Errorf("left behind: %s", left)
 	}

@@ -11,6 +11,7 @@ import (
 // instances. Only the first has the public network; what guests say to each
 // other is encrypted between the machines.
 func TestSecondHost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "pair")
 	h, n := l.front("first"), l.host("second")
 
@@ -93,8 +94,7 @@ func TestSecondHost(t *testing.T) {
 	if got := h.ok("eucad", "node", "drain", "second"); !strings.Contains(got, b.id) {
 		t.Errorf("drain:\n%s", got)
 	}
-	h.ec2("terminate-instances", "--instance-ids", a.id, b.id)
-	h.ec2("wait", "instance-terminated", "--instance-ids", a.id, b.id)
+	h.terminate(a.id, b.id)
 	l.clean("first", "second")
 
 	h.ok("eucad", "node", "remove", "second")

@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -117,4 +119,27 @@ func (l *lab) clean(hosts ...string) {
 			return nil
 		})
 	}
+}
+
+// inService checks that the cloud uses nodes.
+func inService(front *machine, nodes ...string) func() error {
+	return func() error {
+		list, err := front.try("eucad", "node", "list")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, list)
+		}
+		for _, name := range nodes {
+			if !regexp.MustCompile(`(?m)^` + name + ` .*in service$`).MatchString(list) {
+				return errors.New(list)
+			}
+		}
+		return nil
+	}
+}
+
+// simImage makes an image that simulated guests are as well off with as with any.
+func simImage(front *machine) string {
+	front.t.Helper()
+	front.ok("qemu-img", "create", "-q", "-f", "qcow2", "/run/image", "1M")
+	return front.ok("eucad", "image", "import", "--name", "any", "/run/image")
 }

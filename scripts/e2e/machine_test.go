@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -64,6 +65,20 @@ func (m *machine) ec2Fails(code string, args ...string) {
 	if err == nil || !strings.Contains(out, "("+code+")") {
 		m.t.Errorf("aws ec2 %s: %v %q; want %s", strings.Join(args, " "), err, out, code)
 	}
+}
+
+// terminate ends instances, and waits for their end: aws wait would look only
+// every 15 s.
+func (m *machine) terminate(ids ...string) {
+	m.t.Helper()
+	m.ec2(append([]string{"terminate-instances", "--instance-ids"}, ids...)...)
+	m.eventually("the end of instances", func() error {
+		got := m.ec2(append([]string{"describe-instances", "--query", "Reservations[].Instances[].State.Name", "--instance-ids"}, ids...)...)
+		if strings.Count(got, "terminated") != len(ids) {
+			return errors.New(got)
+		}
+		return nil
+	})
 }
 
 // eventually waits until f succeeds.

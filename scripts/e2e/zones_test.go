@@ -13,6 +13,7 @@ import (
 // only the head. Instances in both reach each other by private, and the outside
 // reaches them by public address.
 func TestZones(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "zones")
 	front, outside := l.front("front"), l.host("outside")
 	if got := front.ec2("describe-availability-zones", "--query", "AvailabilityZones[].ZoneName"); got != "az1\taz2" {
@@ -89,8 +90,7 @@ func TestZones(t *testing.T) {
 		t.Errorf("the guest of a host that crashed never went down: boot %s", boot)
 	}
 
-	front.ec2(append([]string{"terminate-instances", "--instance-ids"}, ids...)...)
-	front.ec2(append([]string{"wait", "instance-terminated", "--instance-ids"}, ids...)...)
+	front.terminate(ids...)
 	l.clean("h1", "n1a", "n1b", "h2", "n2a", "n2b")
 }
 
