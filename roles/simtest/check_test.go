@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (w *world) check() {
 	for _, clash := range w.heads.volumes.Clashes() {
 		w.failf("the volume server had to step in: %s", clash)
 	}
-	w.checkLosses()
+	w.checkLosses(t)
 	over := map[string]int{}
 	for id, node := range running {
 		i, ok := t.instances[id]
@@ -124,10 +125,18 @@ func (w *world) check() {
 	}
 }
 
-// checkLosses looks whether a node that lives has stopped its guests before
-// their volumes are taken from it.
-func (w *world) checkLosses() {
+// checkLosses looks whether a node that lives has stopped guests that are
+// started elsewhere before their volumes are taken from it.
+func (w *world) checkLosses(t *table) {
 	for _, l := range w.heads.volumes.Losses() {
+		n := slices.IndexFunc(t.volumes, func(v cloud.Volume) bool { return v.ID == l.Volume })
+		if n < 0 {
+			continue // it was to end
+		}
+		i := t.instances[t.volumes[n].InstanceID]
+		if w.client.rooted[i.ID] || i.State != cloud.Pending && i.State != cloud.Running {
+			continue
+		}
 		for _, h := range w.hosts {
 			if lived := l.At.Sub(h.booted); h.row.Name == l.Host && h.agent != nil && lived > plan.MoveAfter {
 				w.failf("%s was taken from %s, which had lived for %v and had it open", l.Volume, l.Host, lived)

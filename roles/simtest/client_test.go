@@ -17,6 +17,7 @@ type client struct {
 	elastic   []owned
 	tokens    map[string]string // ClientToken → ids that it launched
 	asked     map[string]string // instance → what was last asked of it, and accepted
+	rooted    map[string]bool   // instances that may not be started elsewhere, or might not at some time
 	calls     int
 }
 
@@ -71,6 +72,7 @@ func (c *client) step() {
 		}
 	case 18:
 		if i, ok := c.instance(); ok {
+			c.rooted[i.id] = true
 			c.do(i.account, "ModifyInstanceMaintenanceOptions", "InstanceId", i.id, "AutoRecovery", []string{"default", "disabled"}[r.IntN(2)])
 		}
 	}

@@ -106,6 +106,7 @@ type world struct {
 type lateReport struct {
 	h    *host
 	data []byte
+	due  time.Time
 }
 
 func newWorld(t *testing.T, seed uint64, dir string) *world {
@@ -114,7 +115,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	w.stays = map[string]stay{}
 	w.network, w.hasty, w.heads = seed/2%2 == 1, seed%4 == 0, newHeads(seed)
 	w.openFrontEnd()
-	w.client = &client{w: w, tokens: map[string]string{}, asked: map[string]string{}}
+	w.client = &client{w: w, tokens: map[string]string{}, asked: map[string]string{}, rooted: map[string]bool{}}
 	var rows []cloud.Node
 	for n := range 3 + w.rand.IntN(4) {
 		row := cloud.Node{Name: fmt.Sprint("n", n), Zone: zones[n%(2+int(seed%2))], Arch: "x86_64", Kind: "sim", Seen: time.Now(),
@@ -234,6 +235,11 @@ func (w *world) step() {
 	case n < 58:
 		h.driver.FailStarts(1+w.rand.IntN(2), []error{errors.New("simulated failure"), syscall.ENOSPC}[w.rand.IntN(2)])
 	case n < 62:
+		if h.cut.Load() && w.rand.IntN(2) == 0 {
+			h.alone.Store(true)
+			w.logf("%s cut off from its head too", h.row.Name)
+			break
+		}
 		cut := !h.cut.Load()
 		h.cut.Store(cut)
 		h.alone.Store(cut && w.rand.IntN(3) > 0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"eucad/roles/plan"
 )
@@ -62,13 +63,17 @@ func (w *world) carry() {
 		}
 	}
 	w.throw()
-	for len(w.late) > 0 && !w.chance(2) {
-		n := w.rand.IntN(len(w.late))
+	waiting := w.late[:0:0]
+	for _, n := range w.rand.Perm(len(w.late)) {
 		l := w.late[n]
-		w.late = append(w.late[:n], w.late[n+1:]...)
+		if w.chance(2) || time.Now().Before(l.due) && !w.calm {
+			waiting = append(waiting, l)
+			continue
+		}
 		w.deliver(l.h, l.data)
 		w.rest()
 	}
+	w.late = waiting
 }
 
 // lost is what becomes of the calls of a host that doesn't reach the front end,
@@ -91,17 +96,26 @@ func (w *world) report(h *host, r *report) {
 		r.done <- errors.New("the call is lost")
 		return
 	case w.chance(10):
-		w.late = append(w.late, lateReport{h, r.data})
+		w.arriveLater(h, r.data)
 		r.done <- errors.New("no answer; the call is still under way")
 		return
 	case w.chance(10):
-		w.late = append(w.late, lateReport{h, r.data})
+		w.arriveLater(h, r.data)
 	}
 	err := w.deliver(h, r.data)
 	if w.chance(10) {
 		err = errors.New("the answer is lost")
 	}
 	r.done <- err
+}
+
+// arriveLater has a report arrive once more: soon, or when much has changed.
+func (w *world) arriveLater(h *host, data []byte) {
+	due := time.Now()
+	if w.rand.IntN(3) == 0 {
+		due = due.Add(w.upTo(3 * time.Minute))
+	}
+	w.late = append(w.late, lateReport{h, data, due})
 }
 
 func (w *world) deliver(h *host, data []byte) error {
