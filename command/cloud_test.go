@@ -147,6 +147,24 @@ func (c *simCloud) await(id, state string) {
 	}
 }
 
+// A second eucad in the same directory writes nothing into the first one's
+// store: that one's nodes would miss what it wrote next.
+func TestOneInADirectory(t *testing.T) {
+	c := newCloud(t)
+	before := c.eucad("node", "list", "--json")
+	for _, args := range [][]string{
+		{"--role", "all", "--hypervisor", "sim", "--listen", "127.0.0.1:0", "--sim-nodes", "3"},
+		{"purge", "--yes"},
+	} {
+		if _, err := c.try(args...); err == nil || !strings.Contains(err.Error(), "another eucad runs in "+c.dir) {
+			t.Errorf("eucad %s: %v", strings.Join(args, " "), err)
+		}
+	}
+	if after := c.eucad("node", "list", "--json"); strings.Count(after, `"name"`) != 1 {
+		t.Errorf("nodes before: %s\nand after: %s", before, after)
+	}
+}
+
 // A cloud on the simulator is a whole one, and lasts.
 func TestSimulatedCloud(t *testing.T) {
 	c := newCloud(t, "--sim-zones", "2", "--sim-nodes", "2")
@@ -157,6 +175,14 @@ func TestSimulatedCloud(t *testing.T) {
 	out, err := c.try("image", "import", disk, "--name", "any")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, bad := range [][]string{
+		{"--name", "x"}, {"--name", "semi;colon"}, {"--name", "other", "--arch", "z80"}, {"--name", "other", "--kind", "floppy"},
+		{"--name", "other", "--kernel", strings.TrimSpace(out)}, {"--name", "other", "--description", strings.Repeat("x", 256)}, {"--name", "any"},
+	} {
+		if out, err := c.try(append([]string{"image", "import", disk}, bad...)...); err == nil {
+			t.Errorf("eucad image import %q: %s", bad, out)
+		}
 	}
 	run := "Action=RunInstances&InstanceType=t2.nano&MinCount=1&MaxCount=1&ClientToken=one&ImageId=" + strings.TrimSpace(out)
 	_, first := c.ec2(run)

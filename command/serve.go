@@ -35,7 +35,7 @@ func serveFlags() []cli.Flag {
 		&cli.IntFlag{Name: "sim-nodes", Value: d.SimNodes, Usage: "simulated nodes in each zone"},
 		&cli.StringFlag{Name: "sim-pool", Value: d.SimPool, Usage: "where the simulator's volumes are: node (they die with it), or network (instances restart elsewhere)"},
 		&cli.StringFlag{Name: "peer-listen", Usage: "address for the cloud's other hosts (default for frontend, cluster and node: 0.0.0.0:8774; for all: none, and then it must be this host's own)"},
-		&cli.StringFlag{Name: "join", Usage: "`HOST:PORT` of the cloud's front end, or of the zone's head"},
+		&cli.StringFlag{Name: "join", Usage: "`HOST:PORT` of the cloud's front end, or of the zone's head; later only if it has moved and is not found"},
 		&cli.StringFlag{Name: "token", Usage: "lets this host join, once; eucad token create prints one"},
 		&cli.StringFlag{Name: "regime", Value: d.Regime, Usage: "which hosts of a zone have the public network: edge (all), or head (only its head)"},
 		&cli.StringFlag{Name: "mesh", Value: d.Mesh, Usage: "encrypt guests' packets between hosts (WireGuard): on, or off, for a network that is the hosts' own; the same on all hosts"},

@@ -325,10 +325,11 @@ func importTo(s *disk.Store) admin.Importer {
 // Purge takes everything of eucad's off this host, guests and their disks
 // first. No eucad may run in c.Dir meanwhile.
 func Purge(ctx context.Context, c Config) error {
-	if conn, err := net.Dial("unix", filepath.Join(c.Dir, "eucad.sock")); err == nil {
-		conn.Close()
-		return fmt.Errorf("eucad runs in %s; stop it first", c.Dir)
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return err
 	}
+	defer lock.Close()
 	d, err := libvirt.New(libvirt.Options{Dir: filepath.Join(c.Dir, "node"), Socket: c.Libvirt, LogDir: c.LibvirtLogs})
 	if err != nil {
 		return err

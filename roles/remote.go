@@ -92,7 +92,7 @@ func runRemote(ctx context.Context, c Config) (err error) {
 	if server.Role == peer.Cluster {
 		r.wire.head = server.Name
 	}
-	r.uplink, err = openUplink(creds, uplinkOptions{addr: r.peers, also: c.Join, known: known, moved: r.moved})
+	r.uplink, err = openUplink(creds, uplinkOptions{addr: r.peers, all: c.PeerListen != r.peers.String(), also: c.Join, known: known, moved: r.moved})
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func runRemote(ctx context.Context, c Config) (err error) {
 func join(ctx context.Context, c Config) (*peer.Credentials, error) {
 	dir := filepath.Join(c.Dir, "peer")
 	creds, err := peer.LoadCredentials(dir)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if err == nil && !joinsAgain(c, creds) || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return creds, err
 	}
 	if c.Token == "" || c.Join == "" {
@@ -162,6 +162,13 @@ func join(ctx context.Context, c Config) (*peer.Credentials, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// joinsAgain reports whether a host that has joined brings another token: its
+// zone has another head, or it goes over to another zone or cloud.
+func joinsAgain(c Config, creds *peer.Credentials) bool {
+	t, err := peer.ParseToken(c.Token)
+	return err == nil && c.Join != "" && creds.Token() != "" && t.ID != creds.Token()
 }
 
 // advertised returns where other hosts reach this one: the address it has

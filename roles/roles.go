@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"strings"
 
@@ -103,22 +105,32 @@ func Run(ctx context.Context, c Config) error {
 	if c.Hypervisor != "libvirt" && c.Hypervisor != "sim" {
 		return fmt.Errorf("--hypervisor is libvirt or sim, not %q", c.Hypervisor)
 	}
+	play := runHost
 	switch roles := strings.Join(c.Roles, ","); roles {
 	case "all":
+		if c.Hypervisor == "sim" {
+			play = runSim
+		}
 	case "frontend":
-		return runFrontEnd(ctx, c)
+		play = runFrontEnd
 	case "node", "cluster", "cluster,node", "node,cluster":
 		if c.PeerListen == "" {
 			c.PeerListen = "0.0.0.0:8774"
 		}
-		return runRemote(ctx, c)
+		play = runRemote
 	default:
 		return fmt.Errorf("--role is all, frontend, cluster, node, or cluster,node; not %s", roles)
 	}
-	if c.Hypervisor == "sim" {
-		return runSim(ctx, c)
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return err
 	}
-	return runHost(ctx, c)
+	defer lock.Close()
+	err = play(ctx, c)
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && c.Hypervisor != "sim" {
+		return fmt.Errorf("%w: guests and their networks need the superuser; run eucad by sudo, or without guests by --hypervisor sim", err)
+	}
+	return err
 }
 
 // zones returns the names of n zones: "eucad-1a", "eucad-1b", ….

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,10 +26,14 @@ type uplink struct {
 
 	opt uplinkOptions
 	ups chan string // of a head: where the front end is now
+
+	mu    sync.Mutex
+	hosts plan.Hosts // as they were last told
 }
 
 type uplinkOptions struct {
 	addr  netip.AddrPort            // where other hosts reach this one
+	all   bool                      // it listens at all its addresses
 	also  string                    // where the host that we joined may be, too, host:port; "" is nowhere
 	known plan.Hosts                // from an earlier life of this host
 	moved func(addr netip.AddrPort) // is told where the host that we joined is; may be nil
@@ -39,7 +45,9 @@ func openUplink(creds *peer.Credentials, o uplinkOptions) (*uplink, error) {
 	id := creds.Identity()
 	server, address := creds.Server()
 	var err error
-	u.pools, err = peer.OpenPools(peer.PoolOptions{Identity: id, Zone: id.Zone, Addr: o.addr, Welcome: creds.Welcome(), Version: Version})
+	u.pools, err = peer.OpenPools(peer.PoolOptions{Identity: id, Zone: id.Zone, Addr: o.addr, Welcome: creds.Welcome(), Version: Version,
+		// The address of a head towards the front end may not be the one that its zone knows.
+		Late: o.all && id.Role == peer.Cluster})
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +103,9 @@ func (u *uplink) found(id peer.Identity, address string) {
 
 // know takes who is in the cloud: gossip asks them for others when it is alone.
 func (u *uplink) know(hosts plan.Hosts) {
+	u.mu.Lock()
+	u.hosts = hosts
+	u.mu.Unlock()
 	me := u.creds.Identity()
 	var lan, wan []netip.AddrPort
 	add := func(all *[]netip.AddrPort, addr string) {
@@ -120,6 +131,19 @@ func (u *uplink) know(hosts plan.Hosts) {
 		}
 	}
 	u.pools.Seeds(lan, wan)
+	if me.Role != peer.Cluster {
+		return
+	}
+	for _, a := range lan {
+		own, err := peer.AddrToward(a.String())
+		if err == nil {
+			err = u.pools.OpenZone(own)
+		}
+		if err == nil {
+			return
+		}
+		slog.Warn("this head is not in its zone's gossip", "toward", a.String(), "err", err)
+	}
 }
 
 // run keeps what this host is known by, and follows what the front end says of
@@ -129,17 +153,29 @@ func (u *uplink) run(ctx context.Context) error {
 	g.Go(func() error { return u.pools.Run(ctx) })
 	g.Go(func() error { return u.creds.Run(ctx, u.up.Renew) })
 	g.Go(func() error { return u.news(ctx) })
-	g.Go(func() error {
-		for {
-			select {
-			case at := <-u.ups:
-				u.pools.SetUp(at) // waits a while
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	})
+	if u.creds.Identity().Role == peer.Cluster {
+		g.Go(func() error { return u.tell(ctx) })
+	}
 	return g.Wait()
+}
+
+// tell has a head's zone know where head and front end are, until ctx ends.
+func (u *uplink) tell(ctx context.Context) error {
+	again := time.NewTicker(retryMax) // the network of the zone may not have been there
+	defer again.Stop()
+	for {
+		select {
+		case at := <-u.ups:
+			u.pools.SetUp(at) // waits a while
+		case <-again.C:
+			u.mu.Lock()
+			hosts := u.hosts
+			u.mu.Unlock()
+			u.know(hosts)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // news takes what the front end would tell this host if it joined now.

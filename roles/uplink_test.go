@@ -280,3 +280,45 @@ func TestRemovedHostIsOutEverywhere(t *testing.T) {
 		t.Errorf("who was let out has %d keys", n)
 	}
 }
+
+// A host that has joined keeps to what it is, unless it brings another token.
+func TestJoinsAgainWithAnotherToken(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	token := func() string {
+		t.Helper()
+		s, err := f.Hosts().CreateToken(t.Context(), "node", "az1", "", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	c := Config{Roles: []string{"node"}, Dir: t.TempDir(), Join: f.addr.String(), Token: token()}
+	if err := os.WriteFile(c.Dir+"/name", []byte("n1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first, err := join(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() string {
+		t.Helper()
+		creds, err := join(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return peer.Serial(creds.Certificate())
+	}
+	was := peer.Serial(first.Certificate())
+	if serial() != was {
+		t.Error("it joined again with the token that it had")
+	}
+	c.Token = ""
+	if serial() != was {
+		t.Error("it joined again without a token")
+	}
+	c.Token = token()
+	if serial() == was {
+		t.Error("it did not join again with another token")
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
+	"strings"
 
 	"eucad/store/cloud"
 )
@@ -34,6 +36,12 @@ func (tx Tx) ClaimHost(ctx context.Context, identity, key string) (bool, error) 
 		return true, tx.c.exec(ctx, `INSERT INTO host_key (identity, key) VALUES (?, ?)`, identity, key)
 	}
 	return holder == key, err
+}
+
+// HostsNamed returns the identities with this name that hosts have.
+func (rx Rx) HostsNamed(ctx context.Context, name string) ([]string, error) {
+	all, err := rx.strings(ctx, `SELECT identity FROM host_key ORDER BY identity`)
+	return slices.DeleteFunc(all, func(id string) bool { return !strings.HasSuffix(id, "/"+name) }), err
 }
 
 // FreeHost gives up the name in identity: another host may have it.

@@ -25,7 +25,15 @@ func (rx Rx) Node(ctx context.Context, name string) (cloud.Node, bool, error) {
 func (tx Tx) PutNode(ctx context.Context, n cloud.Node) error { return nodes.put(ctx, tx, &n) }
 
 // DeleteNode forgets the node of that name, and what was to be removed on it.
+// It must have no instances: DependencyViolation when one came at last.
 func (tx Tx) DeleteNode(ctx context.Context, name string) error {
+	left, err := tx.InstancesOnNode(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return cloud.Faultf("DependencyViolation", "Node %s has %d instances, %s among them: cordon it, and end them or stop and start them.", name, len(left), left[0].ID)
+	}
 	if err := tx.c.exec(ctx, `DELETE FROM stray WHERE node = ?`, name); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"eucad/store/cloud"
 )
@@ -146,10 +145,8 @@ func (tx Tx) AddMissingSubnets(ctx context.Context, account string, zones []stri
 		return err
 	}
 	old := len(n.Acl.Associations)
-	for _, s := range cloud.DefaultSubnets(v, zones) {
-		if !slices.ContainsFunc(have, func(h cloud.Subnet) bool { return h.Zone == s.Zone || h.CIDR.Overlaps(s.CIDR) }) {
-			n.AddSubnet(s)
-		}
+	for _, s := range cloud.DefaultSubnets(v, have, zones) {
+		n.AddSubnet(s)
 	}
 	if len(n.Acl.Associations) == old {
 		return nil

@@ -72,8 +72,14 @@ func (s *Server) doImport(ctx context.Context, r *http.Request, progress func(st
 		UEFI: q.Get("uefi") == "true", Public: q.Get("public") == "true", EnaSupport: true,
 	}
 	prefix := map[string]string{"machine": "ami", "kernel": "aki", "ramdisk": "ari"}[m.Type]
-	if prefix == "" || m.Name == "" || len(m.Name) > 128 {
-		return m, cloud.Faultf("InvalidParameterValue", "An image needs a name of at most 128 characters, and is a machine, kernel or ramdisk.")
+	switch {
+	case prefix == "":
+		return m, cloud.Faultf("InvalidParameterValue", "An image is a machine, kernel or ramdisk, not %q.", m.Type)
+	case m.Arch != "x86_64" && m.Arch != "arm64":
+		return m, cloud.Faultf("InvalidParameterValue", "The architecture of an image is x86_64 or arm64, not %q.", m.Arch)
+	}
+	if err := m.Check(); err != nil {
+		return m, err
 	}
 	account := q.Get("account")
 	check := func(rx store.Rx) error {
@@ -128,12 +134,16 @@ func (s *Server) checkImage(ctx context.Context, rx store.Rx, m cloud.Image) err
 			return cloud.Faultf("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s.", m.Name, o.ID)
 		}
 	}
-	for _, id := range []string{m.KernelID, m.RamdiskID} {
+	for kind, id := range map[string]string{"kernel": m.KernelID, "ramdisk": m.RamdiskID} {
 		if id == "" {
 			continue
 		}
-		if _, err := rx.Image(ctx, m.AccountID, id); err != nil {
+		o, err := rx.Image(ctx, m.AccountID, id)
+		if err != nil {
 			return err
+		}
+		if o.Type != kind {
+			return cloud.Faultf("InvalidAMIID.Unavailable", "The image %s is a %s, not a %s.", id, o.Type, kind)
 		}
 	}
 	return nil

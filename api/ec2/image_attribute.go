@@ -90,9 +90,8 @@ func (s *Server) modifyImageAttribute(ctx context.Context, in *wire.ModifyImageA
 			return err
 		}
 		if in.Description != nil {
-			m.Description = query.Val(in.Description.Value)
-			if len(m.Description) > 255 {
-				return cloud.Faultf("InvalidParameterValue", "The description is longer than 255 characters.")
+			if err := m.Describe(query.Val(in.Description.Value)); err != nil {
+				return err
 			}
 		}
 		if in.ImdsSupport != nil {

@@ -2,7 +2,6 @@ package ec2
 
 import (
 	"context"
-	"regexp"
 	"slices"
 
 	"eucad/api/ec2/wire"
@@ -10,9 +9,6 @@ import (
 	"eucad/store"
 	"eucad/store/cloud"
 )
-
-// imageName is what EC2 allows as an AMI's name (RegisterImage in its API reference).
-var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./\-'@_]{3,128}$`)
 
 // registerImage makes an AMI of a snapshot.
 func (s *Server) registerImage(ctx context.Context, in *wire.RegisterImageInput) (*wire.RegisterImageOutput, error) {
@@ -50,10 +46,8 @@ func newImage(in *wire.RegisterImageInput) (m cloud.Image, err error) {
 		return m, unsupported("ImageLocation (an image in object storage)")
 	case m.Name == "":
 		return m, missing("Name")
-	case !imageName.MatchString(m.Name):
-		return m, cloud.Faultf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
-	case len(m.Description) > 255:
-		return m, cloud.Faultf("InvalidParameterValue", "The description is longer than 255 characters.")
+	case m.Check() != nil:
+		return m, m.Check()
 	case len(in.BillingProducts) > 0:
 		return m, unsupported("BillingProduct")
 	case query.Val(in.SriovNetSupport) != "":

@@ -39,7 +39,7 @@ type Lookup func(ctx context.Context, remote netip.Addr) (cloud.Metadata, bool)
 type Options struct {
 	TokenKey []byte           // signs session tokens, see LoadTokenKey; the same key accepts them after a restart
 	Signer   *Signer          // signs identity documents; nil: the signatures are not served
-	Now      func() time.Time // nil is time.Now
+	Now      func() time.Time // nil is the clock at the start, and what has passed since
 }
 
 type server struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // ErrFenced says that a host may not open a volume: its lease was given to
@@ -20,6 +21,13 @@ type Volumes struct {
 	leases  map[string]lease // by volume
 	down    error
 	clashes []string
+	losses  []Loss
+}
+
+// A Loss is a volume that was taken from a host while a machine had it open.
+type Loss struct {
+	Volume, Host string
+	At           time.Time
 }
 
 // A lease is who may use a volume.
@@ -54,6 +62,9 @@ func (v *Volumes) Fence(ctx context.Context, volume, holder string, epoch uint64
 		return nil
 	}
 	v.leases[volume] = lease{holder: holder, epoch: epoch}
+	if was.revoke != nil {
+		v.losses = append(v.losses, Loss{volume, was.holder, time.Now()})
+	}
 	v.mu.Unlock()
 	if was.revoke != nil {
 		was.revoke() // without v.mu: it waits for a start that may be opening the volume
@@ -97,6 +108,15 @@ func (v *Volumes) Clashes() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(v.clashes)
+}
+
+// Losses returns what was taken since the last call.
+func (v *Volumes) Losses() []Loss {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := v.losses
+	v.losses = nil
+	return out
 }
 
 // Open returns who has which volumes open.

@@ -50,6 +50,9 @@ func TestFence(t *testing.T) {
 			t.Errorf("the machine of the old holder is %s", got)
 		}
 	}
+	if got := v.Losses(); len(got) != 1 || got[0].Volume != "vol-1" || got[0].Host != "a" {
+		t.Errorf("losses: %v", got)
+	}
 	if err := v.Fence(ctx, "vol-1", "a", 2); err == nil {
 		t.Error("one epoch has two holders")
 	}

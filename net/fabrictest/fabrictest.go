@@ -163,8 +163,12 @@ func testLeave(t *testing.T, rig Rig) {
 func testWrong(t *testing.T, rig Rig) {
 	good, bad := Router("vpc-1", 1), Router("vpc-2", 1)
 	bad.Ports[0].MAC = "nonsense"
-	if err := rig.Network.Apply(t.Context(), fabric.Config{Routers: []fabric.Router{bad, good}}); err == nil {
+	err := rig.Network.Apply(t.Context(), fabric.Config{Routers: []fabric.Router{bad, good}})
+	if err == nil {
 		t.Error("a port without a MAC was accepted")
+	}
+	if fabric.Concerns(err, bad.ID) == nil || fabric.Concerns(err, good.ID) != nil {
+		t.Errorf("%v: does not concern %s alone", err, bad.ID)
 	}
 	defer launch(t, rig, good.Ports[0])() // what could be done was done
 	ctx, cancel := context.WithCancel(t.Context())

@@ -69,12 +69,12 @@ func (h *Head) Handler(own http.Handler) http.Handler {
 }
 
 // grant renews the lease of a node of the zone.
-func (h *Head) grant(ctx context.Context, _ struct{}) (plan.Grant, error) {
+func (h *Head) grant(ctx context.Context, _ struct{}) (out struct{}, err error) {
 	id := peer.Caller(ctx)
 	if id.Zone != h.opt.Self.Zone {
-		return plan.Grant{}, peer.Errorf(http.StatusForbidden, peer.WrongZone, "%s is of zone %s, and this is the head of %s", id.Name, id.Zone, h.opt.Self.Zone)
+		return out, peer.Errorf(http.StatusForbidden, peer.WrongZone, "%s is of zone %s, and this is the head of %s", id.Name, id.Zone, h.opt.Self.Zone)
 	}
-	return h.Leases.Grant(id.Name)
+	return out, h.Leases.Grant(id.Name)
 }
 
 // fence does as the front end wants with the lease of a node.

@@ -84,9 +84,8 @@ func TestLeasesOverTheWire(t *testing.T) {
 		return ""
 	}
 	node, stranger := join(peer.Node, "n1", "az1"), join(peer.Node, "n2", "az2")
-	var grant plan.Grant
-	if code := call(node, plan.GrantPath, struct{}{}, &grant); code != "" || grant.Seconds != int(plan.StopAfter.Seconds()) {
-		t.Errorf("grant = %+v, %s", grant, code)
+	if code := call(node, plan.GrantPath, struct{}{}, nil); code != "" {
+		t.Errorf("grant: %s", code)
 	}
 	var fenced plan.Fenced
 	for _, tt := range []struct {

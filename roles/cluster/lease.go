@@ -68,16 +68,16 @@ func (l lease) here(now time.Time) bool {
 }
 
 // Grant renews the lease of a node, unless that is fenced off.
-func (l *Leases) Grant(node string) (plan.Grant, error) {
+func (l *Leases) Grant(node string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.nodes[node]
 	if now.fenced {
-		return plan.Grant{}, peer.Errorf(http.StatusConflict, isFenced, "%s was lost and is fenced off: it has no lease until it has removed what was started elsewhere", node)
+		return peer.Errorf(http.StatusConflict, isFenced, "%s was lost and is fenced off: it has no lease until it has removed what was started elsewhere", node)
 	}
 	now.granted = time.Now()
 	l.nodes[node] = now
-	return plan.Grant{Seconds: int(plan.StopAfter.Seconds())}, nil
+	return nil
 }
 
 // Fence does as a front end wants, and returns how long it takes until that

@@ -175,7 +175,7 @@ func (h *host) renew(ctx context.Context) {
 		}
 		granted, sent := h.hung.Load(), time.Now()
 		if l := h.s.head.Load(); l != nil && !h.cut.Load() {
-			_, err := l.Grant(h.name)
+			err := l.Grant(h.name)
 			granted = granted || err == nil
 		}
 		if granted {

@@ -68,7 +68,7 @@ type Options struct {
 
 // A Head grants the leases of a zone's nodes; see cluster.Leases.
 type Head interface {
-	Grant(node string) (plan.Grant, error)
+	Grant(node string) error
 	Fence(ctx context.Context, f plan.Fence) (time.Duration, error)
 }
 

@@ -27,14 +27,12 @@ func (p *peers) openPools(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := listen
-	if listen.Addr().IsUnspecified() {
-		own, err := ownAddr(append(wan, lan...))
-		if err != nil {
-			return fmt.Errorf("--peer-listen %s: %w", p.f.opt.PeerListen, err)
-		}
-		at = netip.AddrPortFrom(own, listen.Port())
-		p.told = own
+	at, err := toldAddr(listen, append(wan, lan...))
+	if err != nil {
+		return fmt.Errorf("--peer-listen %s: %w", p.f.opt.PeerListen, err)
+	}
+	if at != listen {
+		p.told = at.Addr()
 	}
 	w, err := p.authority.WelcomeOf(ctx, p.creds.Identity())
 	if err != nil {
@@ -70,6 +68,16 @@ func (p *peers) seeds(ctx context.Context, zone string) (lan, wan []netip.AddrPo
 		return err
 	})
 	return lan, wan, err
+}
+
+// toldAddr returns where gossip is to say that this host is, which listens for
+// others at an address, or at all it has.
+func toldAddr(listen netip.AddrPort, known []netip.AddrPort) (netip.AddrPort, error) {
+	if !listen.Addr().IsUnspecified() {
+		return listen, nil
+	}
+	own, err := ownAddr(known)
+	return netip.AddrPortFrom(own, listen.Port()), err
 }
 
 // ownAddr returns at which of its addresses other hosts reach this one: the one

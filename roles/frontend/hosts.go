@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"eucad/api/admin"
@@ -69,6 +70,15 @@ func (p *peers) RemoveHost(ctx context.Context, name string) error {
 				if err := p.f.unhead(ctx, tx, k); err != nil {
 					return err
 				}
+			}
+		}
+		joined, err := tx.HostsNamed(ctx, name) // it may have said nothing yet
+		if err != nil {
+			return err
+		}
+		for _, id := range joined {
+			if !slices.Contains(gone, id) {
+				gone = append(gone, id)
 			}
 		}
 		if len(gone) == 0 {

@@ -64,7 +64,10 @@ func (f *FrontEnd) openPeers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store := trust{f.db}
+	store := trust{db: f.db}
+	if len(f.opt.Zones) > 0 {
+		store.own = f.opt.Name
+	}
 	p.authority = &peer.Authority{CA: ca, Tokens: store, Names: store, Deny: p.deny, Welcome: func(ctx context.Context, id peer.Identity) (peer.Welcome, error) {
 		at, err := f.meshAddr(ctx, id)
 		if err != nil {
@@ -203,41 +206,42 @@ func (p *peers) report(ctx context.Context, all []plan.Status) (struct{}, error)
 }
 
 // hello takes what a host says of itself.
-func (p *peers) hello(ctx context.Context, in plan.Hello) (plan.Lease, error) {
+func (p *peers) hello(ctx context.Context, in plan.Hello) (out struct{}, err error) {
 	id := peer.Caller(ctx)
+	p.f.Control.Renew(id.Name) // it is there, whatever it says
 	p.checkAddr(ctx)
 	if in.Node != nil {
 		n := cloud.Node{Name: id.Name, Zone: id.Zone, Arch: in.Node.Arch, Kind: in.Node.Kind, Seen: time.Now().UTC(), Version: in.Version, Net: in.Net}
 		n.SetHost(in.Node.Host, p.f.opt.Overcommit)
 		if err := p.f.putNodes(ctx, false, n); err != nil {
-			return plan.Lease{}, err
+			return out, err
 		}
 	}
 	if in.Cluster != nil {
 		if id.Role != peer.Cluster {
-			return plan.Lease{}, peer.Errorf(http.StatusForbidden, peer.WrongRole, "%s is not the head of a zone: its certificate says %s", id.Name, id.Role)
+			return out, peer.Errorf(http.StatusForbidden, peer.WrongRole, "%s is not the head of a zone: its certificate says %s", id.Name, id.Role)
 		}
 		c := cloud.Cluster{Zone: id.Zone, Head: id.Name, Regime: string(in.Cluster.Regime), PublicRange: in.Cluster.PublicRange, Net: in.Net, Version: in.Version, Seen: time.Now().UTC()}
 		if err := p.f.AddCluster(ctx, c); err != nil {
-			return plan.Lease{}, err
+			return out, err
 		}
 	}
 	return p.lease(ctx, struct{}{})
 }
 
 // lease notes that the caller is there.
-func (p *peers) lease(ctx context.Context, _ struct{}) (plan.Lease, error) {
+func (p *peers) lease(ctx context.Context, _ struct{}) (out struct{}, err error) {
 	p.f.Control.Renew(peer.Caller(ctx).Name)
-	return plan.Lease{Seconds: int(plan.LeaseTime.Seconds())}, nil
+	return out, nil
 }
 
 // grant renews the lease of a node whose zone has its head in this process.
-func (p *peers) grant(ctx context.Context, _ struct{}) (plan.Grant, error) {
+func (p *peers) grant(ctx context.Context, _ struct{}) (out struct{}, err error) {
 	id := peer.Caller(ctx)
 	if p.f.opt.Head == nil || !slices.Contains(p.f.opt.Zones, id.Zone) {
-		return plan.Grant{}, peer.Errorf(http.StatusConflict, peer.WrongHost, "%s is not the head of zone %s", p.f.opt.Name, id.Zone)
+		return out, peer.Errorf(http.StatusConflict, peer.WrongHost, "%s is not the head of zone %s", p.f.opt.Name, id.Zone)
 	}
-	return p.f.opt.Head.Grant(id.Name)
+	return out, p.f.opt.Head.Grant(id.Name)
 }
 
 // image sends the content of an image.

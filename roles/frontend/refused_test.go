@@ -13,7 +13,7 @@ import (
 // Who is not let in is told why, and so is whoever reads the front end's log.
 func TestJoinRefused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, func(o *Options) { o.Zones = []string{"az0"} }) // which is the front end's own
 	s.join(peer.Node, "az1", "taken")
 	spent := s.token(peer.Node, "az1")
 	if _, err := s.try(peer.JoinOptions{Token: spent, Name: "spender"}); err != nil {
@@ -36,6 +36,9 @@ func TestJoinRefused(t *testing.T) {
 		name, as, token, words string
 	}{
 		{"claimed name", "taken", s.token(peer.Node, "az1"), "another host is already eucad://node/az1/taken"},
+		{"claimed name in another zone", "taken", s.token(peer.Node, "az2"), "the name taken belongs to eucad://node/az1/taken: give this host another one"},
+		{"claimed name in another role", "taken", s.token(peer.Cluster, "az1"), "the name taken belongs to eucad://node/az1/taken"},
+		{"the front end's name", s.opt.Name, s.token(peer.Node, "az0"), "the name " + s.opt.Name + " belongs to this front end"},
 		{"claimed zone", "mover", az2.String(), `is for zone "az1", not "az2"`},
 		{"used token", "second", spent, "make a new one for each host"},
 		{"revoked token", "late", revoked, "was revoked at"},

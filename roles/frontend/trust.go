@@ -2,7 +2,7 @@ package frontend
 
 import (
 	"context"
-	"fmt"
+	"net/http"
 	"time"
 
 	"eucad/roles/peer"
@@ -11,7 +11,10 @@ import (
 )
 
 // trust keeps the authority's tokens and names in the store.
-type trust struct{ db *store.DB }
+type trust struct {
+	db  *store.DB
+	own string // name of this host, when it is a node; else ""
+}
 
 var (
 	_ peer.TokenStore = trust{}
@@ -88,14 +91,28 @@ func (s trust) change(ctx context.Context, id string, f func(*cloud.JoinToken)) 
 	})
 }
 
-// Claim gives a name to a host; see peer.NameStore.
+// Claim gives a name to a host; see peer.NameStore. Nodes and heads are known by
+// their names alone, so no two have the same, whatever their zones and roles.
 func (s trust) Claim(ctx context.Context, id peer.Identity, key string) (ok bool, err error) {
-	err = s.db.Write(ctx, func(tx store.Tx) (err error) {
+	if id.Name == s.own {
+		return false, nameTaken(id.Name, "this front end")
+	}
+	err = s.db.Write(ctx, func(tx store.Tx) error {
+		others, err := tx.HostsNamed(ctx, id.Name)
+		if err != nil {
+			return err
+		}
+		for _, o := range others {
+			if o != id.String() {
+				return nameTaken(id.Name, o)
+			}
+		}
 		ok, err = tx.ClaimHost(ctx, id.String(), key)
 		return err
 	})
-	if err != nil {
-		return false, fmt.Errorf("claim %s: %w", id, err)
-	}
-	return ok, nil
+	return ok, err
+}
+
+func nameTaken(name, by string) error {
+	return peer.Errorf(http.StatusConflict, peer.NameTaken, "the name %s belongs to %s: give this host another one (in the file name of its directory), or remove that one", name, by)
 }

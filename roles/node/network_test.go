@@ -95,32 +95,6 @@ func TestBrokenRouterIsAlone(t *testing.T) {
 	})
 }
 
-// A host goes by the public addresses of its zone, and when the zone has none
-// of its own any more by those it started with.
-func TestPublicRange(t *testing.T) {
-	network := netsim.New()
-	a := New(Options{Name: "n", Network: network})
-	own := netip.MustParsePrefix("203.0.113.0/26")
-	take := func(rev uint64, zone netip.Prefix) netip.Prefix {
-		t.Helper()
-		hosts := &plan.Hosts{Rev: rev, Hosts: map[string]plan.Host{"n": {Zone: "z"}}, Zones: map[string]plan.Zone{
-			"z": {Head: "h", Regime: plan.Edge, Public: zone}, "y": {Head: "i", Public: netip.MustParsePrefix("203.0.113.64/26")}}}
-		if err := a.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: rev, Full: true, Hosts: &plan.HostsUpdate{Whole: hosts}}}); err != nil {
-			t.Fatal(err)
-		}
-		if err := a.net.apply(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		return network.Config().Public
-	}
-	if got := take(1, own); got != own {
-		t.Errorf("public addresses of the zone are %s, want %s", got, own)
-	}
-	if got := take(2, netip.Prefix{}); got.IsValid() {
-		t.Errorf("public addresses of a zone without its own are %s", got)
-	}
-}
-
 // An agent whose kept plan is older than what runs on its host, because it died
 // before it could keep a newer one or the disk was full, does not take guests
 // off their networks before the front end is in reach. With a plan that knows
@@ -184,4 +158,30 @@ func TestOldPlanTakesNoNetwork(t *testing.T) {
 		defer d.start()()
 		plugged("after a reboot", first.port, second.port)
 	})
+}
+
+// A host goes by the public addresses of its zone, and when the zone has none
+// of its own any more by those it started with.
+func TestPublicRange(t *testing.T) {
+	network := netsim.New()
+	a := New(Options{Name: "n", Network: network})
+	own := netip.MustParsePrefix("203.0.113.0/26")
+	take := func(rev uint64, zone netip.Prefix) netip.Prefix {
+		t.Helper()
+		hosts := &plan.Hosts{Rev: rev, Hosts: map[string]plan.Host{"n": {Zone: "z"}}, Zones: map[string]plan.Zone{
+			"z": {Head: "h", Regime: plan.Edge, Public: zone}, "y": {Head: "i", Public: netip.MustParsePrefix("203.0.113.64/26")}}}
+		if err := a.Take(plan.Message{Epoch: 1, Batch: plan.Batch{Rev: rev, Full: true, Hosts: &plan.HostsUpdate{Whole: hosts}}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.net.apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return network.Config().Public
+	}
+	if got := take(1, own); got != own {
+		t.Errorf("public addresses of the zone are %s, want %s", got, own)
+	}
+	if got := take(2, netip.Prefix{}); got.IsValid() {
+		t.Errorf("public addresses of a zone without its own are %s", got)
+	}
 }

@@ -207,6 +207,9 @@ func mayBring(ctx context.Context, host Identity) error {
 func (a *Authority) claim(ctx context.Context, id Identity, key string) error {
 	ok, err := a.Names.Claim(ctx, id, key)
 	if err != nil {
+		if ErrorCode(err) != "" { // it says all itself
+			return err
+		}
 		return fmt.Errorf("claim %s: %w", id, err)
 	}
 	if !ok {

@@ -41,6 +41,7 @@ type kept struct {
 	Issued
 	Server  Identity `json:"server"`  // who answered when the host joined
 	Address string   `json:"address"` // and where
+	Token   string   `json:"token"`   // id of the token that it brought; "" is not known
 }
 
 // LoadCredentials returns those that Join kept in dir. The error is
@@ -147,6 +148,13 @@ func (c *Credentials) SetWelcome(w Welcome) error {
 	k := c.kept
 	k.Welcome = w
 	return c.keep(k)
+}
+
+// Token returns the id of the token by which this host joined, if it is known.
+func (c *Credentials) Token() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept.Token
 }
 
 // SetAddress keeps where the host of Server answers now.

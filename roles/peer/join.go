@@ -54,7 +54,7 @@ func Join(ctx context.Context, o JoinOptions) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
-	k := kept{Address: o.Address}
+	k := kept{Address: o.Address, Token: t.ID}
 	var ca []byte
 	// The handshake ends before the request, and with it the secret, is sent.
 	config := &tls.Config{

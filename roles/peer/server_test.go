@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,13 +140,44 @@ func TestCallerHeader(t *testing.T) {
 	}
 }
 
+// Hosts of the previous minor version are talked to, in either direction, in
+// calls and streams; who is further behind is told what to do.
 func TestServerVersion(t *testing.T) {
+	w := warnings(t)
 	s := newSite(t)
-	s.serve("fe", ServerOptions{Credentials: s.fe, Version: "1.3.0", Handler: whoami})
-	s.serve("fe0", ServerOptions{Credentials: s.fe, Version: "1.2.0", Handler: whoami})
 	cr := s.host(node1)
-	wantCode(t, s.client(cr, "fe", fe1).Call(t.Context(), "GET", "/", nil, nil), "")
-	wantCode(t, s.client(cr, "fe0", fe1).Call(t.Context(), "GET", "/", nil, nil), VersionRefused)
+	mux := http.NewServeMux()
+	mux.Handle("GET /", whoami)
+	mux.HandleFunc("GET /watch", func(w http.ResponseWriter, r *http.Request) {
+		Stream(w, r, func(context.Context) (string, any, error) { return "1", 1, nil })
+	})
+	for server, tt := range map[string]struct{ code, words string }{
+		"1.3.0": {},
+		"1.5.0": {},
+		"1.2.9": {VersionRefused, "eucad 1.2.9 is too old for 1.4.0: bring it to 1.3 first"},
+		"1.6.0": {VersionRefused, "eucad 1.4.0 is too old for 1.6.0: bring it to 1.5 first"},
+		"2.4.0": {VersionRefused, "they differ in the major version"},
+	} {
+		name := "fe" + server
+		s.serve(name, ServerOptions{Credentials: s.fe, Version: server, Handler: mux})
+		c := s.client(cr, name, fe1)
+		err := c.Call(t.Context(), "GET", "/", nil, nil)
+		wantCode(t, err, tt.code)
+		if err != nil && !strings.Contains(err.Error(), tt.words) {
+			t.Errorf("%s: %v", server, err)
+		}
+		if server == "1.6.0" { // it is the server that refuses
+			w.says(t, "host refused", err)
+		}
+		if tt.code != "" {
+			wantCode(t, c.Watch(t.Context(), "/watch", "", nil), tt.code)
+			continue
+		}
+		seen := errors.New("seen")
+		if err := c.Watch(t.Context(), "/watch", "", func(string, json.RawMessage) error { return seen }); err != seen {
+			t.Errorf("watch at %s: %v", server, err)
+		}
+	}
 }
 
 // Who gets on the deny list is out: in what is open, in the next request, in

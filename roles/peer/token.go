@@ -100,8 +100,8 @@ type TokenStore interface {
 // A NameStore knows which host holds which name.
 type NameStore interface {
 	// Claim gives the name of id to the key, unless another key holds it: then
-	// it returns false. The same key may claim again. Of two that run at once
-	// with different keys, one gets true.
+	// it returns false, or an *Error. The same key may claim again. Of two that
+	// run at once with different keys, one gets true.
 	Claim(ctx context.Context, id Identity, key string) (bool, error)
 }
 

@@ -43,11 +43,6 @@ const (
 	FencePath = "/fence"
 )
 
-// A Grant is a head's word that a node has its lease from when it asked.
-type Grant struct {
-	Seconds int // after which the node stops guests that may be started elsewhere
-}
-
 // A Fence is what a front end wants of a zone's head: that a node gets no more
 // leases, or does again. It is the same however often it is asked for, and of
 // two for one node the larger Number is the newer one.

@@ -64,11 +64,6 @@ const (
 	ConsolePath = "/console/" // of a node, and an instance id
 )
 
-// A Lease is the front end's word that it has heard of a host.
-type Lease struct {
-	Seconds int // for which the host counts as there
-}
-
 // A Console is what a guest last wrote to its serial port.
 type Console struct {
 	Output []byte

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"eucad/hyper"
+	"eucad/roles/plan"
 	"eucad/store"
 	"eucad/store/cloud"
 )
@@ -69,11 +70,14 @@ func (w *world) table() table {
 
 // check looks for what must never be.
 func (w *world) check() {
-	t := w.table()
-	w.checkAddresses(&t)
-	w.checkUse(&t)
-	w.checkDescribed(&t)
-	w.checkDeadlines(&t)
+	t := &w.checked
+	if rev := w.front.db.Rev(); t.instances == nil || rev != w.checkedRev {
+		w.checked, w.checkedRev = w.table(), rev
+		w.checkAddresses(t)
+		w.checkUse(t)
+		w.checkDescribed(t)
+	}
+	w.checkDeadlines(t)
 	running := map[string]string{}
 	for _, h := range w.hosts {
 		for id, s := range h.machines() {
@@ -101,17 +105,33 @@ func (w *world) check() {
 	for _, clash := range w.heads.volumes.Clashes() {
 		w.failf("the volume server had to step in: %s", clash)
 	}
+	w.checkLosses()
 	over := map[string]int{}
 	for id, node := range running {
 		i, ok := t.instances[id]
 		if left := i.Fencing && t.strays[cloud.StrayKey(id, node)]; !ok || i.Node != node && !left {
 			w.failf("%s runs on %s, its row says %q", id, node, i.Node)
 		}
+		if i.Node == node && (i.State == cloud.Stopped || i.State == cloud.Terminated) {
+			w.failf("%s is %s, and runs on %s", id, i.State, node)
+		}
 		over[node] += i.CPUs
 	}
 	for _, n := range t.nodes {
 		if over[n.Name] > n.CPUs {
 			w.failf("%s runs guests with %d CPUs, and may have %d", n.Name, over[n.Name], n.CPUs)
+		}
+	}
+}
+
+// checkLosses looks whether a node that lives has stopped its guests before
+// their volumes are taken from it.
+func (w *world) checkLosses() {
+	for _, l := range w.heads.volumes.Losses() {
+		for _, h := range w.hosts {
+			if lived := l.At.Sub(h.booted); h.row.Name == l.Host && h.agent != nil && lived > plan.MoveAfter {
+				w.failf("%s was taken from %s, which had lived for %v and had it open", l.Volume, l.Host, lived)
+			}
 		}
 	}
 }
@@ -142,7 +162,17 @@ func (w *world) checkAddresses(t *table) {
 			private[place{n.VpcID, ip}] = n.ID
 		}
 	}
+	zone := map[string]string{} // by interface
+	for _, n := range t.interfaces {
+		zone[n.ID] = n.Zone
+	}
 	for _, a := range t.addresses {
+		if z := zone[a.InterfaceID]; z != "" && (own[z].IsValid() && a.Zone != z || !own[z].IsValid() && a.Zone != "") {
+			w.failf("%s, of the range of %q, leads to %s in %s", a.ID, a.Zone, a.InterfaceID, z)
+		}
+		if p := own[a.Zone]; a.Zone != "" && !p.Contains(a.IP) || a.Zone == "" && !pool.Contains(a.IP) {
+			w.failf("%s is %s, which is not in the range of %q", a.ID, a.IP, a.Zone)
+		}
 		if other := public[a.IP]; other != "" {
 			w.failf("%s and %s are both %s", a.ID, other, a.IP)
 		}

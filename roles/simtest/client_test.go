@@ -50,7 +50,7 @@ func (c *client) step() {
 				"IpPermissions.1.IpRanges.1.CidrIp", "10.0.0.0/8")
 		}
 	case 12:
-		i, ok := pick(c, c.instances)
+		i, ok := c.instance()
 		g, some := pick(c, c.groups)
 		if ok && some && i.account == g.account {
 			c.do(i.account, "ModifyInstanceAttribute", "InstanceId", i.id, "GroupId.1", g.id)
@@ -66,11 +66,11 @@ func (c *client) step() {
 			}
 		}
 	case 17:
-		if i, ok := pick(c, c.instances); ok {
+		if i, ok := c.instance(); ok {
 			c.do(i.account, "CreateTags", "ResourceId.1", i.id, "Tag.1.Key", "Name", "Tag.1.Value", fmt.Sprint("name", r.IntN(100)))
 		}
 	case 18:
-		if i, ok := pick(c, c.instances); ok {
+		if i, ok := c.instance(); ok {
 			c.do(i.account, "ModifyInstanceMaintenanceOptions", "InstanceId", i.id, "AutoRecovery", []string{"default", "disabled"}[r.IntN(2)])
 		}
 	}
@@ -198,7 +198,7 @@ func (c *client) launchAnew() {
 }
 
 func (c *client) each(action string, args ...string) {
-	if i, ok := pick(c, c.instances); ok {
+	if i, ok := c.instance(); ok {
 		if code, _ := c.do(i.account, action, append(args, "InstanceId.1", i.id)...); code == 200 && action != "RebootInstances" {
 			c.asked[i.id] = action
 		}
@@ -215,10 +215,14 @@ func (c *client) disassociate() {
 
 func (c *client) address(account string) {
 	a, some := pick(c, c.elastic)
-	i, ok := pick(c, c.instances)
+	i, ok := c.instance()
 	switch {
 	case c.w.rand.IntN(3) == 0 || !some:
-		if code, body := c.do(account, "AllocateAddress", "Domain", "vpc"); code == 200 {
+		group := region
+		if c.w.rand.IntN(3) == 0 {
+			group = "test-1b"
+		}
+		if code, body := c.do(account, "AllocateAddress", "Domain", "vpc", "NetworkBorderGroup", group); code == 200 {
 			c.elastic = append(c.elastic, owned{account, all(allocationID, body)[0]})
 		}
 	case c.w.rand.IntN(4) == 0:
@@ -248,6 +252,18 @@ func (c *client) do(account, action string, args ...string) (int, string) {
 // something is missing, which is EC2's to say with a 500 too.
 func broken(code int, body string) bool {
 	return code >= 500 && !strings.Contains(body, "<Code>InsufficientInstanceCapacity<") && !strings.Contains(body, "<Code>InsufficientAddressCapacity<")
+}
+
+// instance returns one, mostly one that has not ended.
+func (c *client) instance() (owned, bool) {
+	from := c.instances
+	if c.w.rand.IntN(8) > 0 {
+		from = slices.DeleteFunc(slices.Clone(from), func(o owned) bool {
+			i, known := c.w.checked.instances[o.id]
+			return known && (i.State == cloud.Terminated || i.State == cloud.ShuttingDown)
+		})
+	}
+	return pick(c, from)
 }
 
 func pick[T any](c *client, from []T) (v T, ok bool) {

@@ -32,7 +32,8 @@ const (
 
 var (
 	zones = []string{"test-1a", "test-1b", "test-1c"}
-	pool  = netip.MustParsePrefix("198.18.0.0/27") // small, so that it runs out
+	pool  = netip.MustParsePrefix("198.18.0.0/27")                                     // small, so that it runs out
+	own   = map[string]netip.Prefix{"test-1b": netip.MustParsePrefix("198.18.1.0/28")} // of zones with public addresses of their own
 )
 
 // A frontEnd is one life of the front end: store, API and control as
@@ -154,7 +155,7 @@ func (f *frontEnd) addNodes(nodes []cloud.Node) {
 			if len(headed)%2 == 0 {
 				regime = plan.Head
 			}
-			if err := tx.PutCluster(ctx, cloud.Cluster{Zone: n.Zone, Head: n.Name, Regime: string(regime), Net: n.Net}); err != nil {
+			if err := tx.PutCluster(ctx, cloud.Cluster{Zone: n.Zone, Head: n.Name, Regime: string(regime), PublicRange: own[n.Zone], Net: n.Net}); err != nil {
 				return err
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	netsim "eucad/net/sim"
+	"eucad/roles/plan"
 	"eucad/store"
 )
 
@@ -183,6 +184,29 @@ func (w *world) removeNode(h *host) {
 		w.logf("%s is removed", h.row.Name)
 		w.crashAgent(h, true)
 	}
+}
+
+// moveHead has another host be the head of its zone, or meets the world
+// otherwise: the network of all its hosts changes.
+func (w *world) moveHead(h *host) {
+	if h.removed {
+		return
+	}
+	ctx := context.Background()
+	w.front.write(func(tx store.Tx) error {
+		k, _, err := tx.Cluster(ctx, h.row.Zone)
+		if err != nil {
+			return err
+		}
+		k.Head, k.Net, k.Regime = h.row.Name, h.row.Net, string([]plan.Regime{plan.Edge, plan.Head}[w.rand.IntN(2)])
+		return tx.PutCluster(ctx, k)
+	})
+	for _, o := range w.hosts {
+		if o.row.Zone == h.row.Zone {
+			o.head = o == h
+		}
+	}
+	w.logf("%s is the head of %s", h.row.Name, h.row.Zone)
 }
 
 // addNode takes a node that was removed into the cloud again, as a new one.

@@ -36,8 +36,9 @@ type host struct {
 	full    bool                        // it can't keep its plan
 	removed bool                        // from the cloud
 
-	agent *node.Agent // nil: it is down
-	kill  func()
+	agent  *node.Agent // nil: it is down
+	booted time.Time   // when it began
+	kill   func()
 
 	session *session    // nil: it takes no plan
 	left    []*session  // that the front end has not noticed the end of
@@ -157,7 +158,7 @@ func (h *host) boot() {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error { return h.renew(ctx, a) })
-	h.agent, h.taken = a, 0
+	h.agent, h.booted, h.taken = a, time.Now(), 0
 	h.kill = func() {
 		cancel()
 		if err := g.Wait(); err != nil {
@@ -177,7 +178,7 @@ func (h *host) renew(ctx context.Context, a *node.Agent) error {
 		}
 		if l := h.w.heads.of(h.row.Zone); l != nil && !h.alone.Load() {
 			sent := time.Now()
-			if _, err := l.Grant(h.row.Name); err == nil {
+			if err := l.Grant(h.row.Name); err == nil {
 				a.Renewed(sent)
 			}
 		}

@@ -28,7 +28,7 @@ var (
 )
 
 const (
-	seeds      = 3
+	seeds      = 8
 	slowSeeds  = 200              // with EUCAD_SLOW
 	leaseEvery = 3 * time.Second  // as in roles
 	settled    = 15 * time.Minute // in which everything must come to an end: the longest deadline, and some
@@ -98,6 +98,9 @@ type world struct {
 	start  time.Time
 	broken bool
 	stays  map[string]stay // by instance
+
+	checked    table // what check last read
+	checkedRev uint64
 }
 
 type lateReport struct {
@@ -266,8 +269,10 @@ func (w *world) step() {
 		w.cordon(h)
 	case n < 96:
 		w.removeNode(h)
-	case n < 98:
+	case n < 97:
 		w.addNode(h)
+	case n < 98:
+		w.moveHead(h)
 	case n < 100:
 		w.client.cutOff()
 	}

@@ -1,8 +1,10 @@
 package cloud
 
 import (
+	"regexp"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // An Image is an AMI, or a kernel (AKI) or ramdisk (ARI) for one.
@@ -40,6 +42,28 @@ type ImageMapping struct {
 	Throughput          int64  `json:",omitempty"`
 	NoDevice            bool   `json:",omitempty"`
 	Virtual             string `json:",omitempty"` // "ephemeral0"
+}
+
+// imageName is what EC2 allows as an AMI's name (RegisterImage in its API reference).
+var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./\-'@_]{3,128}$`)
+
+const maxImageText = 255 // characters of a description, as on EC2
+
+// Check returns a Fault when name or description are not what EC2 allows.
+func (m *Image) Check() error {
+	if !imageName.MatchString(m.Name) {
+		return Faultf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
+	}
+	return m.Describe(m.Description)
+}
+
+// Describe sets the description, or returns a Fault when it is too long.
+func (m *Image) Describe(text string) error {
+	if utf8.RuneCountInString(text) > maxImageText {
+		return Faultf("InvalidParameterValue", "The description is longer than %d characters.", maxImageText)
+	}
+	m.Description = text
+	return nil
 }
 
 // VisibleTo reports whether account may see and launch the image.

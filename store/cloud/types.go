@@ -1,7 +1,9 @@
 package cloud
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -153,7 +155,7 @@ const maxTypesFile = 1 << 20
 
 // LoadTypes returns EC2's instance types with those of a JSON file added, or
 // replaced where they have the same name: [{"Name": "x1.tiny", "CPUs": 1,
-// "MemoryMiB": 256}]. With file "" there are only EC2's.
+// "MemoryMiB": 256, "Arch": "x86_64"}]; Arch may be left out. With file "" there are only EC2's.
 func LoadTypes(file string) (*Types, error) {
 	t := NewTypes()
 	if file == "" {
@@ -181,9 +183,17 @@ func (t *Types) extend(b []byte) error {
 	if len(b) > maxTypesFile {
 		return fmt.Errorf("larger than %d bytes", maxTypesFile)
 	}
-	var more []Type
-	if err := json.Unmarshal(b, &more); err != nil {
-		return err
+	var more []struct {
+		Name, Arch      string
+		CPUs, MemoryMiB int
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&more); err != nil {
+		return fmt.Errorf(`it is not a list like [{"Name": "x1.tiny", "CPUs": 1, "MemoryMiB": 256}]: %w`, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("there is something after the list")
 	}
 	for _, m := range more {
 		switch {
@@ -193,6 +203,8 @@ func (t *Types) extend(b []byte) error {
 			return fmt.Errorf("%s: %d CPUs; 1 to 1024 are possible", m.Name, m.CPUs)
 		case m.MemoryMiB < 32 || m.MemoryMiB > 64<<20:
 			return fmt.Errorf("%s: %d MiB of memory; 32 MiB to 64 TiB are possible", m.Name, m.MemoryMiB)
+		case m.Arch != "" && m.Arch != "x86_64" && m.Arch != "arm64":
+			return fmt.Errorf("%s: the architecture %q; x86_64, the default, and arm64 are possible", m.Name, m.Arch)
 		}
 		t.add(m.Name, m.CPUs, m.MemoryMiB)
 		if m.Arch != "" {

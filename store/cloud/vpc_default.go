@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -34,21 +35,32 @@ func NewDefaultNetwork(account string, zones []string, now time.Time) Network {
 			{Dest: AnyIPv4, Gateway: n.Gateway.ID, Origin: "CreateRoute"},
 		}}
 	n.Acl = NewDefaultAcl(v)
-	for _, s := range DefaultSubnets(v, zones) {
+	for _, s := range DefaultSubnets(v, nil, zones) {
 		n.AddSubnet(s)
 	}
 	n.Group = NewDefaultGroup(v, now)
 	return n
 }
 
-// DefaultSubnets returns the subnets of a default VPC: a /20 for each zone.
-func DefaultSubnets(v Vpc, zones []string) []Subnet {
+// DefaultSubnets returns the subnets that a default VPC lacks: the first free /20
+// for each zone that is in none of those it has.
+func DefaultSubnets(v Vpc, have []Subnet, zones []string) []Subnet {
 	var out []Subnet
-	for i, zone := range zones[:min(len(zones), MaxZones)] {
-		a := v.CIDR.Addr().As4()
-		a[2] = byte(i * 16)
-		out = append(out, Subnet{ID: NewID("subnet"), AccountID: v.AccountID, VpcID: v.ID, Zone: zone,
-			CIDR: netip.PrefixFrom(netip.AddrFrom4(a), 20), Default: true, MapPublic: true})
+	next := 0
+	for _, zone := range zones {
+		if slices.ContainsFunc(have, func(s Subnet) bool { return s.Zone == zone }) {
+			continue
+		}
+		for ; next < MaxZones; next++ {
+			a := v.CIDR.Addr().As4()
+			a[2] = byte(next * 16)
+			p := netip.PrefixFrom(netip.AddrFrom4(a), 20)
+			if !slices.ContainsFunc(have, func(s Subnet) bool { return s.CIDR.Overlaps(p) }) {
+				out = append(out, Subnet{ID: NewID("subnet"), AccountID: v.AccountID, VpcID: v.ID, Zone: zone, CIDR: p, Default: true, MapPublic: true})
+				next++
+				break
+			}
+		}
 	}
 	return out
 }
