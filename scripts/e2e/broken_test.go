@@ -71,16 +71,30 @@ host b - lan=10.1.0.3/24
 		t.Errorf("after a crash: %s", again)
 	}
 
-	b, err := os.ReadFile(filepath.Join(l.dir, "lab/hosts/b/pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid := strings.Fields(string(b))[0]
-	l.do("down")
-	for _, gone := range []string{filepath.Join(l.dir, "lab"), "/proc/" + pid} {
-		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s is left: %v", gone, err)
+	process := func(host string) string {
+		b, err := os.ReadFile(filepath.Join(l.dir, "lab/hosts", host, "pid"))
+		if err != nil {
+			t.Fatal(err)
 		}
+		return "/proc/" + strings.Fields(string(b))[0]
+	}
+	gone := func(file string) error {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s is there: %w", file, err)
+		}
+		return nil
+	}
+	a := process("a")
+	l.do("crash", "a")
+	if err := gone(a); err != nil {
+		t.Error(err)
+	}
+	b := process("b")
+	l.life.Close()
+	outside.eventually("hosts end with their owner", func() error { return gone(b) })
+	l.do("down")
+	if err := gone(filepath.Join(l.dir, "lab")); err != nil {
+		t.Error(err)
 	}
 }
 

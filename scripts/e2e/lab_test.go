@@ -21,7 +21,8 @@ type lab struct {
 	dir   string // scratch
 	tiny  string // a guest
 	env   []string
-	owner *os.File // the hosts end when its far end does: with the test's process at the latest
+	owner *os.File // the hosts end when life does: with the test's process at the latest
+	life  *os.File
 }
 
 // newLab raises the hosts of a layout of scripts/lab, its name or its text,
@@ -31,11 +32,10 @@ func newLab(t testing.TB, layout string) *lab {
 	files := needs(t)
 	l := &lab{t: t, dir: libvirttest.Dir(t), tiny: files.tiny}
 	l.env = []string{"EUCAD_LAB=" + filepath.Join(l.dir, "lab"), "EUCAD_BINARY=" + files.eucad, "EUCAD_LAB_OWNER=3"}
-	owner, life, err := os.Pipe()
-	if err != nil {
+	var err error
+	if l.owner, l.life, err = os.Pipe(); err != nil {
 		t.Fatal(err)
 	}
-	l.owner = owner
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := l.try("list")
@@ -47,8 +47,8 @@ func newLab(t testing.TB, layout string) *lab {
 			}
 		}
 		l.do("down")
-		life.Close()
-		owner.Close()
+		l.life.Close()
+		l.owner.Close()
 	})
 	if strings.Contains(layout, "\n") {
 		file := filepath.Join(l.dir, "layout")
