@@ -18,9 +18,18 @@ func (s *Server) modifyInstanceMetadataOptions(ctx context.Context, in *wire.Mod
 		return nil, cloud.Faultf("MissingParameter", "The request must contain at least one metadata option.")
 	}
 	out := &wire.ModifyInstanceMetadataOptionsOutput{InstanceId: in.InstanceId}
-	return out, s.modifyInstance(ctx, query.Val(in.InstanceId), func(_ store.Tx, i *cloud.Instance) error {
+	return out, s.modifyInstance(ctx, query.Val(in.InstanceId), func(tx store.Tx, i *cloud.Instance) error {
 		if err := setMetadata(&i.Metadata, &want); err != nil {
 			return err
+		}
+		if want.InstanceMetadataTags != nil {
+			tags, err := tx.Tags(ctx, i.AccountID, "", i.ID)
+			if err == nil {
+				err = checkMetadataKeys(i.Metadata, tags)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		out.InstanceMetadataOptions = wireMetadata(i.Metadata)
 		return nil
