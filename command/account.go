@@ -136,8 +136,19 @@ func profile(cr admin.Credentials) string { return profileText(cr.Name, cr) }
 // profileText is a section of ~/.aws/config (AWS CLI docs: "Configuration and
 // credential file settings"; endpoint_url is read by CLI 2.13 and boto3 1.28 on).
 func profileText(name string, cr admin.Credentials) string {
-	return fmt.Sprintf("[profile %s]\nregion = %s\nendpoint_url = %s\naws_access_key_id = %s\naws_secret_access_key = %s\noutput = json\n",
-		name, cr.Region, cr.Endpoint, cr.AccessKeyID, cr.SecretAccessKey)
+	return fmt.Sprintf("%s\nregion = %s\nendpoint_url = %s\naws_access_key_id = %s\naws_secret_access_key = %s\noutput = json\n",
+		profileHead(name), cr.Region, cr.Endpoint, cr.AccessKeyID, cr.SecretAccessKey)
+}
+
+// profileHead is the first line of a profile's section.
+func profileHead(name string) string {
+	switch {
+	case name == "default": // the only one that is not called a profile
+		return "[default]"
+	case strings.ContainsAny(name, " \t"):
+		return "[profile '" + name + "']"
+	}
+	return "[profile " + name + "]"
 }
 
 // writeProfile puts the profile in the user's AWS configuration, in place of
@@ -163,7 +174,7 @@ func writeProfile(name, text string) (string, error) {
 		return "", err
 	}
 	defer os.Remove(tmp.Name())
-	_, err = io.WriteString(tmp, replaceSection(string(old), "[profile "+name+"]", text))
+	_, err = io.WriteString(tmp, replaceSection(string(old), profileHead(name), text))
 	if err := errors.Join(err, tmp.Close()); err != nil {
 		return "", err
 	}

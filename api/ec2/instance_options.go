@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"eucad/api/ec2/wire"
@@ -18,9 +19,18 @@ func (s *Server) modifyInstanceMetadataOptions(ctx context.Context, in *wire.Mod
 		return nil, cloud.Faultf("MissingParameter", "The request must contain at least one metadata option.")
 	}
 	out := &wire.ModifyInstanceMetadataOptionsOutput{InstanceId: in.InstanceId}
-	return out, s.modifyInstance(ctx, query.Val(in.InstanceId), func(_ store.Tx, i *cloud.Instance) error {
+	return out, s.modifyInstance(ctx, query.Val(in.InstanceId), func(tx store.Tx, i *cloud.Instance) error {
 		if err := setMetadata(&i.Metadata, &want); err != nil {
 			return err
+		}
+		if want.InstanceMetadataTags != nil {
+			tags, err := tx.Tags(ctx, i.AccountID, "", i.ID)
+			if err == nil {
+				err = checkMetadataKeys(i.Metadata, tags)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		out.InstanceMetadataOptions = wireMetadata(i.Metadata)
 		return nil
@@ -87,26 +97,54 @@ func (s *Server) modifyInstanceCreditSpecification(ctx context.Context, in *wire
 	if len(in.InstanceCreditSpecifications) == 0 {
 		return nil, missing("InstanceCreditSpecification")
 	}
+	const action = "ModifyInstanceCreditSpecification"
+	acct, hash, token := account(ctx), query.RequestHash(ctx), query.Val(in.ClientToken)
 	out := &wire.ModifyInstanceCreditSpecificationOutput{}
 	err := s.DB.Write(ctx, func(tx store.Tx) error {
 		*out = wire.ModifyInstanceCreditSpecificationOutput{}
-		for _, spec := range in.InstanceCreditSpecifications {
-			id := query.Val(spec.InstanceId)
-			err := s.setCredit(ctx, tx, id, query.Val(spec.CpuCredits))
-			fault, _ := errors.AsType[*cloud.Fault](err)
-			switch code := creditFault(err); {
-			case err == nil:
-				out.SuccessfulInstanceCreditSpecifications = append(out.SuccessfulInstanceCreditSpecifications, wire.SuccessfulInstanceCreditSpecificationItem{InstanceId: &id})
-			case code == "":
+		if token != "" {
+			answer, found, err := tx.Idempotent(ctx, acct, action, token, hash)
+			if err == nil && found {
+				err = json.Unmarshal([]byte(answer), out)
+			}
+			if err != nil || found {
 				return err
-			default:
-				out.UnsuccessfulInstanceCreditSpecifications = append(out.UnsuccessfulInstanceCreditSpecifications, wire.UnsuccessfulInstanceCreditSpecificationItem{
-					InstanceId: &id, Error: &wire.UnsuccessfulInstanceCreditSpecificationItemError{Code: &code, Message: &fault.Msg}})
+			}
+		}
+		for _, spec := range in.InstanceCreditSpecifications {
+			if err := s.tryCredit(ctx, tx, spec, out); err != nil {
+				return err
+			}
+		}
+		if token != "" {
+			answer, err := json.Marshal(out)
+			if err == nil {
+				err = tx.KeepToken(ctx, acct, action, token, hash, string(answer))
+			}
+			if err != nil {
+				return err
 			}
 		}
 		return tx.Audit(ctx)
 	})
 	return out, err
+}
+
+// tryCredit changes one instance, and notes in out how it went.
+func (s *Server) tryCredit(ctx context.Context, tx store.Tx, spec wire.InstanceCreditSpecificationRequest, out *wire.ModifyInstanceCreditSpecificationOutput) error {
+	id := query.Val(spec.InstanceId)
+	err := s.setCredit(ctx, tx, id, query.Val(spec.CpuCredits))
+	fault, _ := errors.AsType[*cloud.Fault](err)
+	switch code := creditFault(err); {
+	case err == nil:
+		out.SuccessfulInstanceCreditSpecifications = append(out.SuccessfulInstanceCreditSpecifications, wire.SuccessfulInstanceCreditSpecificationItem{InstanceId: &id})
+	case code == "":
+		return err
+	default:
+		out.UnsuccessfulInstanceCreditSpecifications = append(out.UnsuccessfulInstanceCreditSpecifications, wire.UnsuccessfulInstanceCreditSpecificationItem{
+			InstanceId: &id, Error: &wire.UnsuccessfulInstanceCreditSpecificationItemError{Code: &code, Message: &fault.Msg}})
+	}
+	return nil
 }
 
 func (s *Server) setCredit(ctx context.Context, tx store.Tx, id, credits string) error {

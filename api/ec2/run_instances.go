@@ -155,9 +155,11 @@ func (l *launch) resolve(ctx context.Context, tx store.Tx, account string) (clou
 		b.Metadata.Tokens, b.Metadata.HopLimit = "required", 2
 	}
 	if l.metadata != nil {
-		err = setMetadata(&b.Metadata, l.metadata)
+		if err := setMetadata(&b.Metadata, l.metadata); err != nil {
+			return m, err
+		}
 	}
-	return m, err
+	return m, checkMetadataKeys(b.Metadata, l.tags["instance"])
 }
 
 // bootImage returns the content of the kernel or ramdisk image id, "" for none.

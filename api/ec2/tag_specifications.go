@@ -78,6 +78,20 @@ func checkTag(t cloud.Tag) error {
 	return nil
 }
 
+// checkMetadataKeys returns a Fault for a tag that an instance cannot have
+// whose metadata show its tags.
+func checkMetadataKeys(o cloud.MetadataOptions, tags []cloud.Tag) error {
+	if o.Tags != "enabled" {
+		return nil
+	}
+	for _, t := range tags {
+		if !cloud.IsMetadataKey(t.Key) {
+			return cloud.Faultf("InvalidParameterValue", "'%s' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{1,128}), and must not be a reserved name ('.', '..', '_index'), while the tags are in the instance's metadata.", clip(t.Key))
+		}
+	}
+	return nil
+}
+
 // put hangs the tags for a type of resource on the resource id.
 func (s specifiedTags) put(ctx context.Context, tx store.Tx, account, kind, id string) error {
 	for _, t := range s[kind] {

@@ -35,6 +35,15 @@ func (s *Server) createTags(ctx context.Context, in *wire.CreateTagsInput) (*wir
 				return err
 			}
 		}
+		if strings.HasPrefix(id, "i-") {
+			i, err := tx.Instance(ctx, acct, id)
+			if err == nil {
+				err = checkMetadataKeys(i.Metadata, tags)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if len(keys) > maxTags {
 			return cloud.Faultf("TagLimitExceeded", "The maximum number of Tags for a resource has been reached: '%s' would have %d, more than %d.", id, len(keys), maxTags)
 		}

@@ -225,17 +225,13 @@ func prefix(p netip.Prefix) string {
 	return p.String()
 }
 
-// tagKey are the keys that may be in a path: EC2 refuses others once tags are
-// in an instance's metadata.
-var tagKey = regexp.MustCompile(`^[A-Za-z0-9+\-=.,_:@]{1,128}$`)
-
 func tags(m cloud.Metadata) entry {
 	if m.Options.Tags != "enabled" {
 		return entry{}
 	}
 	var kids []entry
 	for _, t := range m.Tags {
-		if tagKey.MatchString(t.Key) && t.Key != "." && t.Key != ".." {
+		if cloud.IsMetadataKey(t.Key) { // an older eucad took others
 			// A tag may have no value, and is still listed.
 			kids = append(kids, entry{name: t.Key, body: func() ([]byte, error) { return []byte(t.Value), nil }})
 		}
