@@ -231,8 +231,10 @@ func (l *launch) planNICs(ctx context.Context, tx store.Tx, account string, sub 
 					return nil, err
 				}
 			}
-			// Without a pool the subnet's wish comes to nothing; the caller's is refused.
-			p.publicN = query.Val(n.public) || n.public == nil && i == 0 && p.subnet.MapPublic && l.public.Prefix.IsValid()
+			// Without a pool the subnet's wish comes to nothing; the caller's is
+			// refused. One of several interfaces gets none by itself (EC2 docs:
+			// "Public IPv4 addresses").
+			p.publicN = query.Val(n.public) || n.public == nil && len(l.nics) == 1 && p.subnet.MapPublic && l.public.Prefix.IsValid()
 		}
 		plans[i] = p
 	}
