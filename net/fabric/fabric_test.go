@@ -369,7 +369,7 @@ func TestRestart(t *testing.T) {
 	a.echo()
 	var conns []net.Conn
 	for _, dial := range []func() (net.Conn, error){
-		func() (net.Conn, error) { return b.dial("10.0.0.10:80") },
+		func() (net.Conn, error) { return b.dial("10.0.0.10:80", patience) },
 		func() (net.Conn, error) { return net.DialTimeout("tcp", "198.51.100.10:80", patience) },
 	} {
 		c, err := dial()
@@ -420,7 +420,7 @@ func TestHandover(t *testing.T) {
 	a := boot(t, f, r.Ports[0]).static(subnetA)
 	b := boot(t, f, r.Ports[1]).static(subnetA)
 	a.echo()
-	private, err := b.dial("10.0.0.10:80")
+	private, err := b.dial("10.0.0.10:80", patience)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func TestHead(t *testing.T) {
 	world.blocked("203.0.113.131:80")
 
 	// The head's eucad starts anew.
-	conn, err := gb.dial("203.0.113.9:80")
+	conn, err := gb.dial("203.0.113.9:80", patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestZones(t *testing.T) {
 	}
 	routers[2].Transit = false
 	headB.apply(routers[2])
-	if c, err := ga.dial("10.0.0.11:80"); err == nil {
+	if c, err := ga.dial("10.0.0.11:80", patience); err == nil {
 		c.Close()
 		t.Error("a head that is no transit passes packets on")
 	}

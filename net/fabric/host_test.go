@@ -356,9 +356,9 @@ func (g *guest) received() string {
 	return g.sh("ip -s -j link show eth0 | sed 's/.*\"rx\":{\"bytes\":[0-9]*,\"packets\":\\([0-9]*\\).*/\\1/'")
 }
 
-func (g *guest) dial(addr string) (net.Conn, error) {
+func (g *guest) dial(addr string, wait time.Duration) (net.Conn, error) {
 	var c net.Conn
-	err := g.ns.Do(func() (err error) { c, err = net.DialTimeout("tcp4", addr, patience); return err })
+	err := g.ns.Do(func() (err error) { c, err = net.DialTimeout("tcp4", addr, wait); return err })
 	return c, err
 }
 

@@ -28,7 +28,7 @@ func (g *guest) pingAll(a string, size int) bool {
 
 // pull has the other side, an echo, return n bytes.
 func (g *guest) pull(addr string, n int) error {
-	c, err := g.dial(addr)
+	c, err := g.dial(addr, 60*time.Second) // a lost SYN is sent again after a second
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func TestMove(t *testing.T) {
 	a, b := hosts[0].boot(client), hosts[1].boot(server)
 	b.echo()
 	b.serve(81)
-	c, err := a.dial("10.0.0.11:80")
+	c, err := a.dial("10.0.0.11:80", patience)
 	if err != nil {
 		t.Fatal(err)
 	}
