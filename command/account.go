@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"eucad/api/admin"
 	"eucad/store/cloud"
+	"eucad/store/file"
 )
 
 var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
@@ -153,32 +153,23 @@ func profileHead(name string) string {
 
 // writeProfile puts the profile in the user's AWS configuration, in place of
 // an earlier one of that name. Everything else in the file stays.
-func writeProfile(name, text string) (string, error) {
-	file := os.Getenv("AWS_CONFIG_FILE")
-	if file == "" {
+func writeProfile(profile, text string) (string, error) {
+	name := os.Getenv("AWS_CONFIG_FILE")
+	if name == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return "", err
 		}
-		file = filepath.Join(home, ".aws", "config")
+		name = filepath.Join(home, ".aws", "config")
 	}
-	old, err := os.ReadFile(file)
+	old, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return "", err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".eucad-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = io.WriteString(tmp, replaceSection(string(old), profileHead(name), text))
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return "", err
-	}
-	return file, os.Rename(tmp.Name(), file)
+	return name, file.Write(name, []byte(replaceSection(string(old), profileHead(profile), text)))
 }
 
 // replaceSection returns the INI file text with the section head replaced, or added at the end.

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+
+	"eucad/store/file"
 )
 
 // tempPrefix begins the names of what is not whole yet.
@@ -39,17 +41,7 @@ func publish(f *os.File, path string) error {
 	if err := f.Chmod(0o644); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return file.Publish(f, path)
 }
 
 // diskFull says what would mend err.

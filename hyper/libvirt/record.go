@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"eucad/hyper"
+	"eucad/store/file"
 )
 
 // A record is what the driver keeps of a machine on disk, in two files of the
@@ -98,29 +99,16 @@ func writeJSON(path string, v any, sync bool) error {
 	if err != nil {
 		return err
 	}
+	if sync {
+		return file.Write(path, b)
+	}
 	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	err = os.WriteFile(tmp, b, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
 	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
 		os.Remove(tmp)
-		return err
 	}
-	if err := os.Rename(tmp, path); err != nil || !sync {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return err
 }

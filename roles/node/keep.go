@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"eucad/hyper"
 	"eucad/roles/plan"
+	"eucad/store/file"
 )
 
 const (
@@ -52,7 +52,11 @@ func (a *Agent) keepNow() error {
 		return nil
 	}
 	k, told := a.snapshot()
-	if err := writeFile(a.opt.Keep, k); err != nil {
+	b, err := json.Marshal(k)
+	if err == nil {
+		err = file.Write(a.opt.Keep, b)
+	}
+	if err != nil {
 		return fmt.Errorf("keep the plan: %w", err)
 	}
 	a.kept = told
@@ -154,26 +158,4 @@ func (a *Agent) release() {
 		}
 	}
 	a.net.hold(false)
-}
-
-// writeFile writes v as JSON, so that the file has all of it or is as before,
-// also after the host lost power.
-func writeFile(name string, v any) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".plan-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(json.NewEncoder(f).Encode(v), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -202,7 +203,11 @@ func TestHeadHasNoMachines(t *testing.T) {
 func TestKeptPlanIsLate(t *testing.T) {
 	d := newDesk(t)
 	old := kept{Epoch: 1, Plan: plan.Batch{Rev: 5, Full: true, Machines: []plan.Machine{guest(one, hyper.On)}}}
-	if err := writeFile(d.keep, old); err != nil {
+	b, err := json.Marshal(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.keep, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := New(Options{Name: "n1", Keep: d.keep})

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"eucad/store/file"
 )
 
 const credentialsFile = "host.json"
@@ -193,7 +195,7 @@ func (c *Credentials) keep(k kept) error {
 		if err != nil {
 			return err
 		}
-		if err := writeSecret(filepath.Join(c.dir, credentialsFile), b); err != nil {
+		if err := file.Write(filepath.Join(c.dir, credentialsFile), b); err != nil {
 			return fmt.Errorf("keep credentials: %w", err)
 		}
 	}

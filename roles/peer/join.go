@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"time"
+
+	"eucad/store/file"
 )
 
 // JoinOptions say how a host joins a cloud.
@@ -85,7 +87,7 @@ func Join(ctx context.Context, o JoinOptions) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeSecret(filepath.Join(o.Dir, credentialsFile), b); err != nil {
+	if err := file.Write(filepath.Join(o.Dir, credentialsFile), b); err != nil {
 		return nil, fmt.Errorf("keep credentials: %w", err)
 	}
 	return cr, nil

@@ -15,7 +15,8 @@ import (
 // The longest prefix speaks for a package; a part may always import itself.
 var layers = map[string][]string{
 	"store/cloud":    {},
-	"hyper":          {},
+	"store/file":     {},
+	"hyper":          {"store/file"},
 	"net":            {},
 	"store":          {"store/cloud"},
 	"api":            {"store", "store/cloud"},
@@ -25,10 +26,10 @@ var layers = map[string][]string{
 	"roles/control":  {"store", "store/cloud", "hyper", "roles/loop", "roles/plan"},
 	"roles/frontend": {"api", "store", "store/cloud", "roles/control", "roles/loop", "roles/peer", "roles/plan"},
 	"roles/cluster":  {"roles/peer", "roles/plan"},
-	"roles/peer":     {},
-	"roles/node":     {"hyper", "net", "store/cloud", "roles/loop", "roles/plan"},
+	"roles/peer":     {"store/file"},
+	"roles/node":     {"hyper", "net", "store/cloud", "store/file", "roles/loop", "roles/plan"},
 	"roles":          {"roles", "api", "hyper", "net", "store", "store/cloud"},
-	"command":        {"roles", "api/admin", "store/cloud"},
+	"command":        {"roles", "api/admin", "store/cloud", "store/file"},
 	".":              {"command"},
 }
 
