@@ -3,6 +3,7 @@ package fabric_test
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -58,13 +59,31 @@ func fastGuest(t testing.TB, h *host, p fabric.Port) *guest {
 	return g.static(subnetA)
 }
 
+// ownCPU has CPU n do what host h does with what comes by its cable. A cable
+// of one kernel leaves that to the CPU of the sender; between two machines it
+// can't.
+func (h *host) ownCPU(n int) {
+	h.sh(fmt.Sprintf("d=$(mktemp -d); mount -t sysfs sysfs $d && for q in $d/class/net/eth0/queues/rx-*; do echo %x >$q/rps_cpus; done; umount $d && rmdir $d", 1<<n))
+}
+
+// stay keeps the calling goroutine on CPU n until it ends.
+func stay(t testing.TB, n int) {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(n)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		t.Error(err)
+	}
+}
+
 // A stream is a TCP connection whose far end takes all it gets.
 type stream struct {
 	net.Conn
 	buf []byte
 }
 
-func newStream(t testing.TB, from, to *link.NS, addr string) *stream {
+// newStream connects. The far end works on the CPU cpu, if that is not negative.
+func newStream(t testing.TB, from, to *link.NS, addr string, cpu int) *stream {
 	t.Helper()
 	var l net.Listener
 	if err := to.Do(func() (err error) { l, err = net.Listen("tcp4", addr); return err }); err != nil {
@@ -81,6 +100,9 @@ func newStream(t testing.TB, from, to *link.NS, addr string) *stream {
 	}
 	t.Cleanup(func() { s.Close(); far.Close() })
 	go func() {
+		if cpu >= 0 {
+			stay(t, cpu)
+		}
 		buf := make([]byte, 1<<18)
 		for {
 			if _, err := far.Read(buf); err != nil {
@@ -121,8 +143,29 @@ func cpuTime(t testing.TB) time.Duration {
 
 // BenchmarkTunnelTCP measures TCP from a guest to one on another host, without
 // and with a mesh, beside TCP between the hosts themselves. They take turns.
+//
+// Two hosts have a CPU each, as two machines do; or they share what there is,
+// and then one CPU does nearly all the work of both, filters and tunnels too.
 func BenchmarkTunnelTCP(b *testing.B) {
+	b.Run("cpus=own", func(b *testing.B) {
+		if runtime.NumCPU() < 2 {
+			b.Skip("needs a CPU for each of two hosts")
+		}
+		stay(b, 0)
+		tunnelTCP(b, 1, func(hosts []*host) {
+			for i, h := range hosts {
+				h.ownCPU(i)
+			}
+		})
+	})
+	b.Run("cpus=shared", func(b *testing.B) { tunnelTCP(b, -1, func([]*host) {}) })
+}
+
+func tunnelTCP(b *testing.B, farCPU int, place func(hosts []*host)) {
 	plain, meshed, unused := cable(b, 1), cable(b, 3), cable(b, 5) // the last without Fabrics and their filters
+	for _, hosts := range [][]*host{plain, meshed, unused} {
+		place(hosts)
+	}
 	guests := func(hosts []*host, mtu int) *stream {
 		p, q := port(1, 10), port(1, 11)
 		p.MTU, q.MTU = mtu, mtu
@@ -134,13 +177,13 @@ func BenchmarkTunnelTCP(b *testing.B) {
 			h.open()
 			h.apply(routers[i])
 		}
-		return newStream(b, g[0].ns, g[1].ns, "10.0.0.11:80")
+		return newStream(b, g[0].ns, g[1].ns, "10.0.0.11:80", farCPU)
 	}
 	for _, h := range slices.Concat(plain, meshed) {
 		h.open()
 	}
 	meshes := join(b, meshed)
-	bare := newStream(b, unused[0].ns, unused[1].ns, "10.0.0.6:80")
+	bare := newStream(b, unused[0].ns, unused[1].ns, "10.0.0.6:80", farCPU)
 	tunnel, mesh := guests(plain, 1450), guests(meshed, 1370)
 	names := []string{"bare", "tunnel", "mesh"}
 	var rates, ratios, costs [3][]float64
