@@ -2,6 +2,9 @@ module eucad
 
 go 1.26.0
 
+// scripts put a Go of their own there.
+ignore ./build
+
 require (
 	github.com/digitalocean/go-libvirt v0.0.0-20260217163227-273eaa321819
 	github.com/google/go-cmp v0.7.0
