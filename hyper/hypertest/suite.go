@@ -310,6 +310,12 @@ func testDaemonRestarts(t *testing.T, r *Rig) {
 	if !after.Since.Equal(before.Since) {
 		t.Errorf("running since %v, after the daemon's restart since %v", before.Since, after.Since)
 	}
+	// A daemon that starts looks after one machine after the other.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); find(t, r.Driver, dead.ID).State == hyper.Running && time.Now().Before(end); {
+		<-tick.C
+	}
 	want(t, r.Driver, dead.ID, hyper.Crashed, 1)
 	apply(t, r.Driver, off)
 	r.PowerOff(t, off.ID)
