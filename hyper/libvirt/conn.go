@@ -171,7 +171,23 @@ func (c *client) dialOnce(ctx context.Context) (*conn, error) {
 	}
 	cn := &conn{Conn: nc, gone: make(chan struct{})}
 	cn.lv = golibvirt.NewWithDialer(dialers.NewAlreadyConnected(cn))
-	err = cn.do(ctx, func(l *golibvirt.Libvirt) error { return l.ConnectToURI(golibvirt.ConnectURI(c.uri)) })
+	opened := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
+		defer cancel()
+		opened <- cn.do(ctx, func(l *golibvirt.Libvirt) error { return l.ConnectToURI(golibvirt.ConnectURI(c.uri)) })
+	}()
+	select {
+	case err = <-opened:
+	case <-ctx.Done():
+		// It is closed once it is open: in between go-libvirt's reader would
+		// race with what ConnectToURI does last.
+		go func() {
+			<-opened
+			nc.Close()
+		}()
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("open %s at libvirtd: %w", c.uri, err)
