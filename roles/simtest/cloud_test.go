@@ -137,8 +137,9 @@ func (f *frontEnd) read(fn func(context.Context, store.Rx) error) {
 	}
 }
 
-// addNodes adds hosts; the first of each zone is its head.
-func (f *frontEnd) addNodes(nodes []cloud.Node) {
+// addNodes adds hosts; the first of each zone is its head, which has the public
+// addresses that ranges names for its zone.
+func (f *frontEnd) addNodes(nodes []cloud.Node, ranges map[string]netip.Prefix) {
 	f.t.Helper()
 	headed := map[string]bool{}
 	ctx := context.Background()
@@ -155,7 +156,7 @@ func (f *frontEnd) addNodes(nodes []cloud.Node) {
 			if len(headed)%2 == 0 {
 				regime = plan.Head
 			}
-			if err := tx.PutCluster(ctx, cloud.Cluster{Zone: n.Zone, Head: n.Name, Regime: string(regime), PublicRange: own[n.Zone], Net: n.Net}); err != nil {
+			if err := tx.PutCluster(ctx, cloud.Cluster{Zone: n.Zone, Head: n.Name, Regime: string(regime), PublicRange: ranges[n.Zone], Net: n.Net}); err != nil {
 				return err
 			}
 		}

@@ -99,7 +99,7 @@ func newScale(b *testing.B, nodes, instances int) *scale {
 		agents[row.Name] = node.New(opt)
 		rows = append(rows, row)
 	}
-	s.front.addNodes(rows)
+	s.front.addNodes(rows, nil)
 	for n, row := range rows {
 		a, done := agents[row.Name], make(chan error, 1)
 		ended = append(ended, done)

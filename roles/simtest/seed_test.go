@@ -124,7 +124,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 		rows = append(rows, row)
 		w.hosts = append(w.hosts, newHost(w, row, dir))
 	}
-	w.front.addNodes(rows)
+	w.front.addNodes(rows, own)
 	for _, h := range w.hosts {
 		if w.heads.of(h.row.Zone) == nil {
 			h.head = true // see addNodes
