@@ -272,7 +272,8 @@ func (f *Fabric) setPublic(p netip.Prefix) error {
 	if err := f.opt.checkPublic(p); err != nil {
 		return err
 	}
-	return f.outside.setPublic(p)
+	f.outside.public = p
+	return nil
 }
 
 func (f *Fabric) applyRouter(cfg Router) error {

@@ -17,7 +17,7 @@ type outside struct {
 	host   *link.NS
 	links  *link.Conn
 	opt    Options
-	device link.Device  // of Options.PublicInterface
+	index  uint32       // of Options.PublicInterface; 0 when there is none
 	public netip.Prefix // where public addresses are
 	source netip.Addr   // of the host's own packets to public addresses; zero for any
 	routes map[netip.Addr]hop
@@ -33,48 +33,55 @@ type hop struct {
 }
 
 func (o *outside) open(host *link.NS, links *link.Conn, opt Options) error {
-	*o = outside{host: host, links: links, opt: opt, routes: map[netip.Addr]hop{}, found: map[string]bool{}, proxy: map[netip.Addr]bool{}}
-	if opt.PublicInterface == "" {
-		return o.setPublic(opt.PublicPrefix)
+	*o = outside{host: host, links: links, opt: opt, public: opt.PublicPrefix, routes: map[netip.Addr]hop{}, found: map[string]bool{}, proxy: map[netip.Addr]bool{}}
+	if err := o.device(); err != nil {
+		return err
 	}
-	d, ok, err := links.Device(opt.PublicInterface)
+	return o.findProxies()
+}
+
+// device opens Options.PublicInterface.
+func (o *outside) device() error {
+	name := o.opt.PublicInterface
+	if name == "" {
+		return nil
+	}
+	d, ok, err := o.links.Device(name)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("there is no device %s for public addresses; name another public interface, or none", opt.PublicInterface)
+		return fmt.Errorf("there is no device %s for public addresses; name another public interface, or none", name)
 	}
-	o.device = d
-	addrs, err := links.Addresses(d.Index)
+	o.index = d.Index
+	addrs, err := o.links.Addresses(d.Index)
 	if err != nil {
 		return err
 	}
 	if len(addrs) > 0 {
 		o.source = addrs[0].Addr()
 	}
-	if err := host.Sysctl(map[string]string{"ipv4.neigh." + opt.PublicInterface + ".proxy_delay": "0"}); err != nil {
-		return err
-	}
-	return o.setPublic(opt.PublicPrefix)
+	return o.host.Sysctl(map[string]string{"ipv4.neigh." + name + ".proxy_delay": "0"})
 }
 
-// setPublic takes where public addresses are, and finds those that an earlier
-// process answered ARP for.
-func (o *outside) setPublic(p netip.Prefix) error {
-	if o.public == p {
-		return nil
+// findProxies learns what an earlier process answered ARP for. It may have done
+// so on another device, where that ends.
+func (o *outside) findProxies() error {
+	proxies, err := o.links.Proxies()
+	if err != nil {
+		return err
 	}
-	o.public = p
-	if o.opt.PublicInterface == "" {
-		return nil
-	}
-	proxies, err := o.links.Proxies(o.device.Index)
-	for _, a := range proxies {
-		if p.Contains(a) {
-			o.proxy[a] = true
+	var errs []error
+	for index, addrs := range proxies {
+		for _, a := range addrs {
+			if index == o.index {
+				o.proxy[a] = true
+			} else {
+				errs = append(errs, o.links.DeleteProxy(index, a))
+			}
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // apply makes public addresses lead to the routers whose ports have them.
@@ -146,14 +153,14 @@ func (o *outside) announce(want map[netip.Addr]hop) error {
 	var errs []error
 	for a := range o.proxy {
 		if _, ok := want[a]; !ok {
-			errs = append(errs, o.links.DeleteProxy(o.device.Index, a))
+			errs = append(errs, o.links.DeleteProxy(o.index, a))
 			delete(o.proxy, a)
 		}
 	}
 	var fresh []netip.Addr
 	for a := range want {
 		if !o.proxy[a] {
-			if err := o.links.PutProxy(o.device.Index, a); err != nil {
+			if err := o.links.PutProxy(o.index, a); err != nil {
 				errs = append(errs, err)
 				continue
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
@@ -28,7 +29,7 @@ func deleteNeighbour(index uint32, ip netip.Addr) change {
 // Neighbours returns the MACs by the IPv4 addresses that PutNeighbour gave
 // the device.
 func (c *Conn) Neighbours(index uint32) (map[netip.Addr]net.HardwareAddr, error) {
-	all, err := c.neighbours(0, index)
+	all, err := c.neighbours(index)
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours: %w", err)
 	}
@@ -53,24 +54,54 @@ func deleteForward(index uint32, mac net.HardwareAddr, to netip.Addr) change {
 	return change{what: "delete forward to " + to.String(), message: m, kind: unix.RTM_DELNEIGH, none: []error{unix.ENOENT}}
 }
 
-// Proxies returns the addresses that the kernel answers ARP for on the device.
-func (c *Conn) Proxies(index uint32) ([]netip.Addr, error) {
-	all, err := c.neighbours(unix.NTF_PROXY, index)
+// ndaProtocol is the attribute of who made an entry: a byte, numbered as
+// routes' protocols are (linux/neighbour.h; since Linux 4.20).
+const ndaProtocol = 12
+
+// Proxies returns the addresses that the kernel answers ARP for because of
+// PutProxy, by the indexes of devices.
+func (c *Conn) Proxies() (map[uint32][]netip.Addr, error) {
+	out, err := c.proxies()
 	if err != nil {
 		return nil, fmt.Errorf("list proxy ARP entries: %w", err)
-	}
-	var out []netip.Addr
-	for _, n := range all {
-		if a, ok := netip.AddrFromSlice(n.Attributes.Address.To4()); ok && n.Flags&unix.NTF_PROXY != 0 {
-			out = append(out, a)
-		}
 	}
 	return out, nil
 }
 
+func (c *Conn) proxies() (map[uint32][]netip.Addr, error) {
+	raw, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: c.ns.FD(), Strict: true}) // rtnetlink leaves ndaProtocol out
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	ask, err := (&rtnetlink.NeighMessage{Family: unix.AF_INET, Flags: unix.NTF_PROXY}).MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := raw.Execute(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETNEIGH, Flags: netlink.Request | netlink.Dump}, Data: ask})
+	out := map[uint32][]netip.Addr{}
+	for _, m := range msgs {
+		var n rtnetlink.NeighMessage
+		if err := n.UnmarshalBinary(m.Data); err != nil {
+			return nil, err
+		}
+		attrs, err := netlink.UnmarshalAttributes(m.Data[unix.SizeofNdMsg:])
+		if err != nil {
+			return nil, err
+		}
+		ours := slices.ContainsFunc(attrs, func(a netlink.Attribute) bool {
+			return a.Type == ndaProtocol && len(a.Data) == 1 && a.Data[0] == protocol
+		})
+		if ip, ok := netip.AddrFromSlice(n.Attributes.Address.To4()); ok && ours && n.Flags&unix.NTF_PROXY != 0 {
+			out[n.Index] = append(out[n.Index], ip)
+		}
+	}
+	return out, err
+}
+
 // PutProxy has the kernel answer ARP for the address on the device.
 func (c *Conn) PutProxy(index uint32, ip netip.Addr) error {
-	m := newNeighbour(family(ip), index, unix.NUD_PERMANENT, unix.NTF_PROXY, attr(unix.NDA_DST, ip.AsSlice()))
+	m := newNeighbour(family(ip), index, unix.NUD_PERMANENT, unix.NTF_PROXY, attr(unix.NDA_DST, ip.AsSlice()), attr(ndaProtocol, []byte{protocol}))
 	return c.change(change{what: "proxy ARP for " + ip.String(), message: m, kind: unix.RTM_NEWNEIGH, flags: netlink.Create | netlink.Replace})
 }
 
@@ -80,9 +111,9 @@ func (c *Conn) DeleteProxy(index uint32, ip netip.Addr) error {
 	return c.change(change{what: "delete proxy ARP for " + ip.String(), message: m, kind: unix.RTM_DELNEIGH, none: []error{unix.ENOENT}})
 }
 
-// neighbours lists the IPv4 entries of the device with the flags.
-func (c *Conn) neighbours(flags uint8, index uint32) ([]*rtnetlink.NeighMessage, error) {
-	msgs, err := c.rt.Execute(&rtnetlink.NeighMessage{Family: unix.AF_INET, Flags: flags}, unix.RTM_GETNEIGH, netlink.Request|netlink.Dump)
+// neighbours lists the IPv4 entries of the device.
+func (c *Conn) neighbours(index uint32) ([]*rtnetlink.NeighMessage, error) {
+	msgs, err := c.rt.Execute(&rtnetlink.NeighMessage{Family: unix.AF_INET}, unix.RTM_GETNEIGH, netlink.Request|netlink.Dump)
 	var out []*rtnetlink.NeighMessage
 	for _, m := range msgs {
 		if n, ok := m.(*rtnetlink.NeighMessage); ok && n.Index == index && n.Attributes != nil {

@@ -47,7 +47,7 @@ func (r Route) message() *rtnetlink.RouteMessage {
 	return m
 }
 
-// protocol marks our routes in the kernel's table; it is nobody's in
+// protocol marks our routes and proxy ARP entries in the kernel; it is nobody's in
 // /etc/iproute2/rt_protos.
 const protocol = 158
 
