@@ -134,6 +134,9 @@ func Open(dir string, flags uintptr) (*Daemon, error) {
 // Close ends the daemon and everything else in its namespaces, guests too.
 func (d *Daemon) Close() error {
 	d.in.Close()
+	// The first process takes all others with it; should it wait for one that
+	// hangs, it must not take the test's output with it.
+	defer time.AfterFunc(time.Minute, func() { d.cmd.Process.Kill() }).Stop()
 	return d.cmd.Wait()
 }
 
